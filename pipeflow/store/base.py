@@ -1,0 +1,460 @@
+"""What a store keeps and promises: the rows and the `Store` protocol. May import errors, events and settings; no I/O.
+
+Times are seconds since 1970 as floats, and `now` is always an argument: a store has no clock. Ids are integers that
+grow in the order of commits. Every method either has committed when it returns, or raises `StoreUnavailable` and has
+changed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
+
+T = TypeVar("T")
+
+PARTITIONS = 64
+"""The number of partitions: fixed, as it is part of what is stored."""
+
+Source = Literal["delivery", "poll", "tick", "replay"]
+EventStatus = Literal["stored", "dispatched", "unmatched", "unreadable", "twin"]
+"""stored: not dispatched yet · dispatched: runs were made · unmatched: no handler wanted it · unreadable: no JSON
+object of a shape we know, kept as it came · twin: the late delivery of a change that polling had found already."""
+RunStatus = Literal["pending", "running", "succeeded", "skipped", "dead"]
+AttemptOutcome = Literal["succeeded", "skipped", "failed", "gave_up", "paused", "released", "interrupted"]
+"""failed: an exception or Retry · gave_up: GiveUp · paused: trouble of the account, does not count · released: handed
+back at shutdown, does not count · interrupted: the process died with it."""
+AccountStatus = Literal["connected", "paused", "needs_reconnect", "disconnected"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event on its way into the store; `key` is what makes it the same event (unique within the company)."""
+
+    company: int
+    key: str
+    name: str
+    kind: str
+    record_id: str
+    action: str
+    source: Source
+    raw: bytes
+    received_at: float
+    partition: int
+    delivery_id: str | None = None
+    occurred_at: float | None = None
+    update_time: float | None = None
+    actor_id: str | None = None
+    bulk: bool = False
+    status: EventStatus = "stored"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as it stands in the store. `names` and `stale` are known once it was dispatched.
+
+    `cause_run_id` is the run whose write this event echoes, `chain` the handlers in the chain of runs that caused it.
+    """
+
+    id: int
+    company: int
+    key: str
+    name: str
+    names: tuple[str, ...]
+    kind: str
+    record_id: str
+    action: str
+    source: Source
+    raw: bytes
+    received_at: float
+    partition: int
+    delivery_id: str | None
+    occurred_at: float | None
+    update_time: float | None
+    actor_id: str | None
+    bulk: bool
+    stale: bool
+    status: EventStatus
+    dispatched_at: float | None
+    cause_run_id: int | None = None
+    chain: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run that a dispatch makes. `lane` None: the handler opted out of order."""
+
+    handler: str
+    lane: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordState:
+    """The last state of a record that events told: what polling is compared with. Outlives retention."""
+
+    company: int
+    kind: str
+    record_id: str
+    update_time: float | None
+    source: Source
+    state: bytes | None
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """What dispatching decided for one event: committed in one piece, runs and record included."""
+
+    event_id: int
+    names: tuple[str, ...]
+    status: EventStatus
+    stale: bool = False
+    cause_run_id: int | None = None
+    chain: tuple[str, ...] = ()
+    runs: tuple[NewRun, ...] = ()
+    record: RecordState | None = None
+
+
+class Memory(Protocol):
+    """Where `Run.once` keeps its results."""
+
+    async def once(self, run_id: int, key: str, call: Callable[[], Awaitable[Any]]) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One handler on one event, or one job on one tick.
+
+    `attempts` counts the closed attempts that count against the retry list. `due_at` is when the next attempt may
+    start; None while an earlier run of the same lane is open, and once the run has ended. `crashes` counts attempts
+    that died alone with their process. `replay_of` is the run that this one replays.
+    """
+
+    id: int
+    event_id: int
+    handler: str
+    lane: str | None
+    company: int
+    kind: str
+    record_id: str
+    partition: int
+    status: RunStatus
+    attempts: int
+    due_at: float | None
+    error: str | None
+    replay_of: int | None
+    created_at: float
+    finished_at: float | None
+    priority: int = 0
+    crashes: int = 0
+    parked: bool = False
+    _memory: Memory | None = field(default=None, repr=False, compare=False)
+
+    async def once(self, key: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Call `call` once in this run's life and give its result on every attempt, so that a retry makes no twin.
+
+            note = await run.once("note", lambda: client.notes.add_note(content="Hello", deal_id=deal.id))
+
+        The result is kept as JSON: a model comes back as a mapping on later attempts. An exception is not kept.
+        """
+        if self._memory is None:
+            return await call()
+        result: T = await self._memory.once(self.id, key, call)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a run. `alone`: it ran as a suspect, with nothing beside it. `counted`: against the retry list."""
+
+    run_id: int
+    number: int
+    started_at: float
+    finished_at: float | None
+    outcome: AttemptOutcome | None
+    counted: bool
+    alone: bool
+    error: str | None
+    traceback: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How an attempt ended. `status` is the run's from now on; `due_at` goes with `pending`."""
+
+    run_id: int
+    outcome: AttemptOutcome
+    status: RunStatus
+    counted: bool = True
+    due_at: float | None = None
+    error: str | None = None
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One Pipedrive company and user we may act as. `credentials` is encrypted; it stays out of repr.
+
+    `acting` marks the one of its company that handlers act through. `version` grows with every save: a save of an
+    older version is refused (compare and swap).
+    """
+
+    id: int
+    company: int
+    user_id: int
+    mode: Literal["token", "oauth"]
+    status: AccountStatus = "connected"
+    name: str = ""
+    company_name: str = ""
+    company_domain: str = ""
+    api_domain: str = ""
+    timezone: str = "UTC"
+    is_admin: bool = False
+    acting: bool = False
+    credentials: bytes | None = field(default=None, repr=False)
+    expires_at: float | None = None
+    last_used_at: float | None = None
+    paused_until: float | None = None
+    reason: str | None = None
+    connected_at: float = 0.0
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One of our registrations at Pipedrive, as last seen there."""
+
+    id: int
+    company: int
+    account_id: int
+    action: str
+    object: str
+    url: str
+    version: str
+    name: str
+    active: bool
+    seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One change a handler made, or is making, through the client.
+
+    `record_id` None: a creation whose answer is not known yet. `settled_at` None: the outcome is not known yet.
+    """
+
+    id: int
+    run_id: int | None
+    handler: str
+    chain: tuple[str, ...]
+    account_id: int
+    company: int
+    kind: str
+    record_id: str | None
+    operation: str
+    values: Mapping[str, Any]
+    before: Mapping[str, Any] | None
+    intended_at: float
+    settled_at: float | None = None
+    outcome: Literal["done", "refused", "unsent", "unknown"] | None = None
+    answer: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events to list, newest first; `limit` 0 means all."""
+
+    limit: int = 50
+    status: str | None = None
+    name: str | None = None
+    company: int | None = None
+    kind: str | None = None
+    record_id: str | None = None
+    source: str | None = None
+    since: float | None = None
+    until: float | None = None
+    ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list, newest first; `limit` 0 means all. Skipped runs only when `status` asks for them."""
+
+    limit: int = 50
+    status: str | None = None
+    handler: str | None = None
+    company: int | None = None
+    kind: str | None = None
+    record_id: str | None = None
+    event_id: int | None = None
+    error: str | None = None
+    since: float | None = None
+    until: float | None = None
+    ids: tuple[int, ...] | None = None
+    include_skipped: bool = False
+
+
+Owned = Mapping[int, int]
+"""The partitions a worker owns, each with the epoch at which it got it. On one machine: all, at epoch 0."""
+
+ALL: Owned = {number: 0 for number in range(PARTITIONS)}
+
+
+class Store(Protocol):
+    """Everything pipeflow remembers. One owner process works the runs; any process may list, add and replay."""
+
+    async def open(self, *, owner: bool = False) -> None:
+        """Open and bring the schema up to date; `owner` also takes the lock that only one process may hold.
+
+        Raises StoreError, naming the owner's process and start, where another process owns it; SchemaOutdated where
+        a newer release made it.
+        """
+
+    async def close(self) -> None:
+        """Commit what is under way and let go; later calls raise StoreUnavailable."""
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call `callback` on the loop after each commit, here or by another process, that gave the worker something to do."""
+
+    # Events ---------------------------------------------------------------------------------------------------------
+    async def add_events(self, events: Sequence[NewEvent]) -> list[int | None]:
+        """Store events and say their ids; None for one known already (same company and key).
+
+        A `poll` event is stored only where nothing as new is known of its record, in the same statement.
+        """
+        ...
+
+    async def undispatched(self, owned: Owned, *, limit: int, after: int = 0) -> list[StoredEvent]:
+        """Give events that wait for dispatch, oldest first, with ids above `after`."""
+        ...
+
+    async def dispatch(self, dispatches: Sequence[Dispatch], owned: Owned, now: float) -> list[Run]:
+        """Commit dispatch decisions and give the runs made. `UNIQUE(event, handler)`: a run that exists is not made again.
+
+        A run whose lane is free is due now; one behind another waits with `due_at` None. Dispatches of partitions no
+        longer owned are left out.
+        """
+        ...
+
+    async def records(self, keys: Iterable[tuple[int, str, str]]) -> dict[tuple[int, str, str], RecordState]:
+        """Look up record states by (company, kind, record id)."""
+        ...
+
+    async def events(self, wanted: EventFilter) -> list[StoredEvent]:
+        """List events, newest first."""
+        ...
+
+    # Runs -----------------------------------------------------------------------------------------------------------
+    async def recover(self, owned: Owned, now: float) -> list[Run]:
+        """Close attempts left open by a dead owner as interrupted and give their runs, oldest first: the suspects.
+
+        An attempt that ran alone adds to `crashes`; at three the run is dead and not among the answers.
+        """
+        ...
+
+    async def due_runs(self, owned: Owned, now: float, *, limit: int) -> list[Run]:
+        """Give pending runs that may start, by priority, then due time, then id. Cost does not grow with the runs that wait."""
+        ...
+
+    async def next_due_at(self, owned: Owned) -> float | None:
+        """Say when the next pending run becomes due; None where none waits for a time."""
+        ...
+
+    async def open_attempt(self, run_id: int, owned: Owned, now: float, *, alone: bool = False) -> Attempt | None:
+        """Record that an attempt starts; None where the run is not pending and due any more, or no longer ours."""
+        ...
+
+    async def close_attempt(self, closing: Closing, owned: Owned, now: float) -> Run | None:
+        """Record how the open attempt of a run ended; give the run that its lane's end made due, if any.
+
+        A run that has ended, or whose partition is no longer ours, is left as it is.
+        """
+        ...
+
+    async def runs(self, wanted: RunFilter) -> list[Run]:
+        """List runs, newest first."""
+        ...
+
+    async def attempts(self, run_id: int) -> list[Attempt]:
+        """List a run's attempts, oldest first."""
+        ...
+
+    async def replay(self, run_ids: Sequence[int], now: float) -> list[Run]:
+        """Make a new run for each of these, at the end of its lane and linked to the old one."""
+        ...
+
+    async def once(self, run_id: int, key: str) -> bytes | None:
+        """Give what `run.once(key, …)` remembered, as JSON; replays share nothing with what they replay."""
+        ...
+
+    async def remember(self, run_id: int, key: str, result: bytes, now: float) -> None:
+        """Keep the result of `run.once(key, …)`."""
+        ...
+
+    # Accounts, webhooks, fields -----------------------------------------------------------------------------------------
+    async def accounts(self) -> list[Account]:
+        """List accounts in the order in which they were connected."""
+        ...
+
+    async def save_account(self, account: Account) -> Account | None:
+        """Insert (`id` 0) or update an account; None where a newer version is stored (compare and swap).
+
+        (company, user_id, mode) is unique: inserting one that exists updates it and keeps its id.
+        """
+        ...
+
+    async def webhooks(self, company: int | None = None) -> list[Webhook]:
+        """List our webhooks as last seen."""
+        ...
+
+    async def save_webhooks(self, company: int, webhooks: Sequence[Webhook]) -> None:
+        """Replace what is known of the company's webhooks."""
+        ...
+
+    async def fields(self, company: int) -> dict[str, bytes]:
+        """Give the company's field definitions as JSON, by kind."""
+        ...
+
+    async def save_fields(self, company: int, kind: str, definitions: bytes, now: float) -> None:
+        """Keep the company's field definitions of one kind."""
+        ...
+
+    # Writes and watermarks ----------------------------------------------------------------------------------------------
+    async def add_write(self, write: Write) -> int:
+        """Commit the intent of a write before it is sent; give its id."""
+        ...
+
+    async def settle_write(
+        self,
+        write_id: int,
+        outcome: Literal["done", "refused", "unsent", "unknown"],
+        now: float,
+        *,
+        record_id: str | None = None,
+        answer: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Commit how a write ended."""
+        ...
+
+    async def writes(
+        self, *, company: int | None = None, kind: str | None = None, run_id: int | None = None, since: float = 0.0
+    ) -> list[Write]:
+        """List writes intended since then, oldest first."""
+        ...
+
+    async def watermarks(self, company: int) -> dict[str, float]:
+        """Give the company's watermarks by kind."""
+        ...
+
+    async def save_watermark(self, company: int, kind: str, value: float, now: float) -> None:
+        """Move a watermark; it never goes back."""
+        ...
+
+    # Upkeep -------------------------------------------------------------------------------------------------------------
+    async def purge(self, before: float, *, limit: int) -> int:
+        """Delete up to `limit` events older than `before` whose runs have all ended, with their runs and attempts; say how many."""
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """Count events and runs by status, cheaply: `events`, `undispatched`, `pending`, `running`, `dead`."""
+        ...
