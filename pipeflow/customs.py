@@ -1,0 +1,175 @@
+"""Reads one custom field value, in the shape of a delivery or of REST, into Python. Imports catalog.values alone.
+
+Nothing here raises: a value that does not fit its type is given as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipeflow.catalog.values import (
+    ADDRESS_PARTS,
+    Address,
+    DateRange,
+    Money,
+    Option,
+    Options,
+    Ref,
+    RefKind,
+    TimeOfDay,
+    TimeRange,
+    to_date,
+    to_decimal,
+    to_id,
+    to_number,
+    to_time,
+)
+
+Labels = Mapping[int, str]
+_Reader = Callable[[Mapping[str, Any], Labels], Any]
+
+
+def custom_value(raw: Any, *, type: str | None = None, labels: Labels | None = None) -> Any:
+    """Give the Python value of a custom field.
+
+    `type` is the field's type where it is known; what a delivery says of itself goes before it. `labels` are the
+    options' labels by id.
+    """
+    if raw is None or raw == "" or raw == []:
+        return None
+    parts = raw if isinstance(raw, Mapping) else {"values": raw} if isinstance(raw, list) else {"value": raw}
+    told = parts.get("type")
+    reader = _READERS.get(told if isinstance(told, str) else type or _guess(raw, parts))
+    if reader is None:
+        return _untyped(raw, parts)
+    try:
+        return reader(parts, labels or {})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return _untyped(raw, parts)
+
+
+def _untyped(raw: Any, parts: Mapping[str, Any]) -> Any:
+    return parts["value"] if parts.keys() <= {"type", "value"} and "value" in parts else raw
+
+
+def _guess(raw: Any, parts: Mapping[str, Any]) -> str:
+    if isinstance(raw, list):
+        return "set"
+    if not isinstance(raw, Mapping):
+        return ""
+    if "currency" in parts:
+        return "monetary"
+    zoned = "timezone_id" in parts or "timezone_name" in parts
+    if "until" in parts:
+        return "timerange" if zoned else "daterange"
+    if zoned:
+        return "time"
+    if parts.keys() & set(ADDRESS_PARTS[1:]):
+        return "address"
+    return "enum" if "id" in parts else ""
+
+
+def _text(parts: Mapping[str, Any], labels: Labels) -> Any:
+    return parts["value"]
+
+
+def _number(parts: Mapping[str, Any], labels: Labels) -> Any:
+    return None if _empty(parts["value"]) else to_number(parts["value"])
+
+
+def _money(parts: Mapping[str, Any], labels: Labels) -> Money | None:
+    if _empty(parts["value"]):
+        return None
+    currency = parts.get("currency")
+    return Money(to_decimal(parts["value"]), str(currency) if currency else None)
+
+
+def _option(parts: Mapping[str, Any], labels: Labels) -> Option | None:
+    value = parts["id"] if "id" in parts else parts["value"]
+    if _empty(value):
+        return None
+    number = to_id(value)
+    label = parts.get("label")
+    return Option(number, label if isinstance(label, str) else labels.get(number) if isinstance(number, int) else None)
+
+
+def _options(parts: Mapping[str, Any], labels: Labels) -> Options | None:
+    values = parts["values"] if "values" in parts else parts["value"]
+    if isinstance(values, int | str):
+        values = [part for part in str(values).split(",") if part.strip()]
+    if not values:
+        return None
+    found = [_option(item if isinstance(item, Mapping) else {"id": item}, labels) for item in values]
+    return Options(option for option in found if option is not None)
+
+
+def _reference(kind: RefKind) -> _Reader:
+    def read(parts: Mapping[str, Any], labels: Labels) -> Ref | None:
+        value = parts["id"] if "id" in parts else parts["value"]
+        if _empty(value):
+            return None
+        number, name = to_id(value), parts.get("name")
+        if not isinstance(number, int):
+            raise ValueError(f"not an id: {value!r}")
+        return Ref(kind, number, name if isinstance(name, str) else None)
+
+    return read
+
+
+def _date(parts: Mapping[str, Any], labels: Labels) -> Any:
+    return to_date(parts["value"])
+
+
+def _date_range(parts: Mapping[str, Any], labels: Labels) -> DateRange | None:
+    start, end = to_date(_start(parts)), to_date(parts.get("until"))
+    return DateRange(start, end) if start or end else None
+
+
+def _time(parts: Mapping[str, Any], labels: Labels) -> TimeOfDay | None:
+    time = to_time(parts["value"])
+    return TimeOfDay(time, _zone(parts)) if time is not None else None
+
+
+def _time_range(parts: Mapping[str, Any], labels: Labels) -> TimeRange | None:
+    start, end = to_time(_start(parts)), to_time(parts.get("until"))
+    return None if start is None and end is None else TimeRange(start, end, _zone(parts))
+
+
+def _address(parts: Mapping[str, Any], labels: Labels) -> Address | None:
+    found = {part: str(parts[part]) for part in ADDRESS_PARTS if not _empty(parts.get(part))}
+    return Address(**found) if found else None
+
+
+def _start(parts: Mapping[str, Any]) -> Any:
+    return parts["from"] if "from" in parts else parts.get("value")
+
+
+def _zone(parts: Mapping[str, Any]) -> str | int | None:
+    zone = parts.get("timezone_name") or parts.get("timezone_id")
+    return zone if isinstance(zone, str | int) else None
+
+
+def _empty(value: Any) -> bool:
+    return value is None or value == ""
+
+
+_READERS: dict[str, _Reader] = {
+    "varchar": _text,
+    "varchar_auto": _text,
+    "text": _text,
+    "phone": _text,
+    "double": _number,
+    "int": _number,
+    "monetary": _money,
+    "enum": _option,
+    "set": _options,
+    "user": _reference("user"),
+    "org": _reference("organization"),
+    "people": _reference("person"),
+    "date": _date,
+    "daterange": _date_range,
+    "time": _time,
+    "timerange": _time_range,
+    "address": _address,
+}
