@@ -207,7 +207,7 @@ class HandlerSignal(PipeflowError):
 class Retry(HandlerSignal):
     """Try this run again after `after` seconds; without it, after the next delay of the retry list.
 
-        raise Retry(after=60)
+    raise Retry(after=60)
     """
 
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:

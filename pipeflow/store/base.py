@@ -297,7 +297,7 @@ class RunFilter:
 Owned = Mapping[int, int]
 """The partitions a worker owns, each with the epoch at which it got it. On one machine: all, at epoch 0."""
 
-ALL: Owned = {number: 0 for number in range(PARTITIONS)}
+ALL: Owned = dict.fromkeys(range(PARTITIONS), 0)
 
 
 class Store(Protocol):
@@ -314,9 +314,9 @@ class Store(Protocol):
         """Commit what is under way and let go; later calls raise StoreUnavailable."""
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Call `callback` on the loop after each commit, here or by another process, that gave the worker something to do."""
+        """Call `callback` on the loop after each commit, here or elsewhere, that gave the worker something to do."""
 
-    # Events ---------------------------------------------------------------------------------------------------------
+    # Events -------------------------------------------------------------------------------------------------------
     async def add_events(self, events: Sequence[NewEvent]) -> list[int | None]:
         """Store events and say their ids; None for one known already (same company and key).
 
@@ -329,7 +329,7 @@ class Store(Protocol):
         ...
 
     async def dispatch(self, dispatches: Sequence[Dispatch], owned: Owned, now: float) -> list[Run]:
-        """Commit dispatch decisions and give the runs made. `UNIQUE(event, handler)`: a run that exists is not made again.
+        """Commit dispatch decisions and give the runs made; `UNIQUE(event, handler)`: no run is made twice.
 
         A run whose lane is free is due now; one behind another waits with `due_at` None. Dispatches of partitions no
         longer owned are left out.
@@ -344,7 +344,7 @@ class Store(Protocol):
         """List events, newest first."""
         ...
 
-    # Runs -----------------------------------------------------------------------------------------------------------
+    # Runs ---------------------------------------------------------------------------------------------------------
     async def recover(self, owned: Owned, now: float) -> list[Run]:
         """Close attempts left open by a dead owner as interrupted and give their runs, oldest first: the suspects.
 
@@ -353,7 +353,7 @@ class Store(Protocol):
         ...
 
     async def due_runs(self, owned: Owned, now: float, *, limit: int) -> list[Run]:
-        """Give pending runs that may start, by priority, then due time, then id. Cost does not grow with the runs that wait."""
+        """Give pending runs that may start, by priority, due time and id. Cost does not grow with the runs that wait."""
         ...
 
     async def next_due_at(self, owned: Owned) -> float | None:
@@ -391,7 +391,7 @@ class Store(Protocol):
         """Keep the result of `run.once(key, …)`."""
         ...
 
-    # Accounts, webhooks, fields -----------------------------------------------------------------------------------------
+    # Accounts, webhooks, fields -----------------------------------------------------------------------------------
     async def accounts(self) -> list[Account]:
         """List accounts in the order in which they were connected."""
         ...
@@ -419,7 +419,7 @@ class Store(Protocol):
         """Keep the company's field definitions of one kind."""
         ...
 
-    # Writes and watermarks ----------------------------------------------------------------------------------------------
+    # Writes and watermarks ----------------------------------------------------------------------------------------
     async def add_write(self, write: Write) -> int:
         """Commit the intent of a write before it is sent; give its id."""
         ...
@@ -450,9 +450,9 @@ class Store(Protocol):
         """Move a watermark; it never goes back."""
         ...
 
-    # Upkeep -------------------------------------------------------------------------------------------------------------
+    # Upkeep -------------------------------------------------------------------------------------------------------
     async def purge(self, before: float, *, limit: int) -> int:
-        """Delete up to `limit` events older than `before` whose runs have all ended, with their runs and attempts; say how many."""
+        """Delete up to `limit` events older than `before` whose runs have ended, with those runs; say how many."""
         ...
 
     async def counts(self) -> dict[str, int]:
