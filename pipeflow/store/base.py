@@ -353,7 +353,7 @@ class Store(Protocol):
         ...
 
     async def due_runs(self, owned: Owned, now: float, *, limit: int) -> list[Run]:
-        """Give pending runs that may start, by priority, due time and id; those that wait cost nothing."""
+        """Give pending runs that may start, by priority, due time and id. Runs that wait add no cost."""
         ...
 
     async def next_due_at(self, owned: Owned) -> float | None:

@@ -1,0 +1,116 @@
+"""Connections to a SQLite file, and what its errors mean. Imports errors; only this file calls `sqlite3.connect`."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from pipeflow.errors import ConfigError, StoreError, StoreUnavailable
+
+BUSY_SECONDS = 5.0
+OLDEST_SQLITE = (3, 35, 0)  # RETURNING and UPDATE … FROM
+
+_TROUBLE = {
+    sqlite3.SQLITE_BUSY: "is locked by another process",
+    sqlite3.SQLITE_LOCKED: "is locked by another connection",
+    sqlite3.SQLITE_NOMEM: "does not fit into memory",
+    sqlite3.SQLITE_READONLY: "is read-only",
+    sqlite3.SQLITE_INTERRUPT: "was interrupted",
+    sqlite3.SQLITE_IOERR: "cannot be read or written",
+    sqlite3.SQLITE_CORRUPT: "is damaged",
+    sqlite3.SQLITE_FULL: "is on a full disk",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened",
+    sqlite3.SQLITE_PROTOCOL: "is locked by another process",
+    sqlite3.SQLITE_PERM: "may not be opened by this user",
+    sqlite3.SQLITE_AUTH: "may not be opened by this user",
+    sqlite3.SQLITE_NOTADB: "is not a SQLite database",
+}
+_REOPEN = {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+}
+
+
+def connect(path: Path, *, create: bool = False, cache_kib: int = 16_384) -> sqlite3.Connection:
+    """Open a connection that any thread may use, one at a time.
+
+    Only the first one of all may `create` the file: one that opens a file anew must not make an empty one in its place.
+    Raises StoreUnavailable.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise ConfigError(f"Python has SQLite {sqlite3.sqlite_version} built in; pipeflow needs 3.35 or newer.")
+    uri = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+    db: sqlite3.Connection | None = None
+    try:
+        db = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=512
+        )
+        _prepare(db, cache_kib)
+    except sqlite3.Error as error:
+        if db is not None:
+            db.close()
+        raise explain(error, path) from error
+    return db
+
+
+def _prepare(db: sqlite3.Connection, cache_kib: int) -> None:
+    _use_wal(db)
+    for pragma in (
+        "synchronous = FULL",
+        "fullfsync = ON",
+        "checkpoint_fullfsync = ON",
+        "temp_store = MEMORY",
+        f"cache_size = -{cache_kib}",
+        "journal_size_limit = 67108864",
+    ):
+        db.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Switch to WAL; SQLite does not wait by itself where two processes do so at once."""
+    give_up_at = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL").fetchall()
+            return
+        except sqlite3.OperationalError as error:
+            if code_of(error) != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                raise
+        time.sleep(0.01)
+
+
+def code_of(error: BaseException) -> int:
+    """Give SQLite's primary result code of an error; 0 where it has none."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+def is_trouble(error: BaseException) -> bool:
+    """Say whether the store is in trouble, rather than the statement wrong."""
+    return isinstance(error, StoreUnavailable) or code_of(error) in _TROUBLE
+
+
+def needs_reopening(error: BaseException) -> bool:
+    """Say whether a connection is no longer to be trusted after this error."""
+    return code_of(error) in _REOPEN
+
+
+def explain(error: BaseException, path: Path) -> StoreError:
+    """Turn what SQLite raised into our errors."""
+    if isinstance(error, StoreError):
+        return error
+    told = _TROUBLE.get(code_of(error))
+    if told is not None:
+        return StoreUnavailable(f"{path} {told} ({error}); nothing was changed, try again.")
+    return StoreError(f"{path} refused to store this: {type(error).__name__}: {error}")
+
+
+def roll_back(db: sqlite3.Connection) -> None:
+    """End a transaction without effect; SQLite may have done so by itself."""
+    with suppress(sqlite3.Error):
+        if db.in_transaction:
+            db.execute("ROLLBACK")

@@ -1,0 +1,320 @@
+"""The store on one SQLite file: `SQLiteStore`. Imports errors and the store's own files; touches the file and its lock.
+
+One writer thread commits whatever has arrived (group commit); two reader threads answer questions, one for the engine,
+one for listings, so that a long listing delays no run. Nothing here blocks the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeflow.errors import ConfigError, StoreError, StoreUnavailable
+from pipeflow.store import sqlite_events, sqlite_lists, sqlite_rest, sqlite_runs
+from pipeflow.store.base import (
+    Account,
+    Attempt,
+    Closing,
+    Dispatch,
+    EventFilter,
+    NewEvent,
+    Owned,
+    RecordState,
+    Run,
+    RunFilter,
+    StoredEvent,
+    Webhook,
+    Write,
+)
+from pipeflow.store.connection import connect, explain
+from pipeflow.store.migrate import migrate
+from pipeflow.store.owner import OwnerLock
+from pipeflow.store.threads import Many, Read, Reader, Writer
+
+PAGE = 500
+_NEWEST = (float("inf"), 2**63 - 1)
+
+
+class SQLiteStore:
+    """The store in the SQLite file at `path`; several processes may open it, one as its owner."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = OwnerLock(path)
+        self._owner = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._callbacks: list[Callable[[], None]] = []
+        self._calling = False
+        self._writer: Writer | None = None
+        self._reader: Reader | None = None
+        self._lists: Reader | None = None
+
+    def __repr__(self) -> str:
+        return f"SQLiteStore({str(self._path)!r})"
+
+    # Opening and closing --------------------------------------------------------------------------------------------
+    async def open(self, *, owner: bool = False) -> None:
+        """Open the file, make it where it does not exist, bring its schema up to date; `owner` also takes the lock.
+
+        Raises StoreError where another process owns it, SchemaOutdated where a newer release made it, ConfigError
+        where its folder does not exist, StoreUnavailable where the disk is in the way.
+        """
+        if self._writer is not None:
+            raise StoreError(f"{self._path} is open already.")
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._open, owner)
+
+    def _open(self, owner: bool) -> None:
+        if not self._path.parent.is_dir():
+            raise ConfigError(f"The folder of the database {self._path} does not exist; make it, or name another one.")
+        if owner:
+            self._lock.take()
+        try:
+            self._prepare()
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        self._owner = owner
+
+    def _prepare(self) -> None:
+        db = connect(self._path, create=True)
+        try:
+            migrate(db, self._path)
+        except Exception as error:
+            raise explain(error, self._path) from error
+        finally:
+            db.close()
+
+    def _start(self) -> None:
+        self._writer = Writer("pipeflow-store-writer", self._path, self._changed)
+        self._reader = Reader("pipeflow-store-reader", self._path)
+        self._lists = Reader("pipeflow-store-lists", self._path)
+        for thread in (self._writer, self._reader, self._lists):
+            thread.start()
+
+    async def close(self) -> None:
+        """Commit what is under way and let go; later calls raise StoreUnavailable."""
+        await asyncio.to_thread(self._stop)
+
+    def _stop(self) -> None:
+        for thread in (self._lists, self._reader, self._writer):
+            if thread is not None:
+                thread.stop()
+        self._lists = self._reader = self._writer = None
+        self._owner = False
+        self._lock.release()
+
+    # Asking the threads ---------------------------------------------------------------------------------------------
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call `callback` on the loop after commits, of any process, that gave the worker something to do."""
+        self._callbacks.append(callback)
+
+    def _changed(self) -> None:
+        if not self._callbacks or self._calling or self._loop is None:
+            return
+        self._calling = True
+        try:
+            self._loop.call_soon_threadsafe(self._call_back)
+        except RuntimeError:  # the loop was closed: nobody is left to be told
+            self._calling = False
+
+    def _call_back(self) -> None:
+        self._calling = False
+        for callback in self._callbacks:
+            callback()
+
+    def _write(self, do: Many, arguments: Any, *, wakes: bool = False) -> asyncio.Future[Any]:
+        if self._writer is None:
+            raise self._closed()
+        return self._writer.submit(do, arguments, wakes=wakes)
+
+    def _work(self, do: Many, arguments: Any) -> asyncio.Future[Any]:
+        if not self._owner and self._writer is not None:
+            raise StoreError(f"Only the owner of {self._path} works its runs; open the store with owner=True.")
+        return self._write(do, arguments)
+
+    def _read(self, do: Read, *arguments: Any) -> asyncio.Future[Any]:
+        if self._reader is None:
+            raise self._closed()
+        return self._reader.submit(do, arguments)
+
+    def _list(self, do: Read, *arguments: Any) -> asyncio.Future[Any]:
+        if self._lists is None:
+            raise self._closed()
+        return self._lists.submit(do, arguments)
+
+    def _closed(self) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._path} is not open; open the store first.")
+
+    # Events ---------------------------------------------------------------------------------------------------------
+    async def add_events(self, events: Sequence[NewEvent]) -> list[int | None]:
+        """Store events and say their ids; None for one known already."""
+        ids: list[int | None] = await self._write(sqlite_events.add_many, events, wakes=True)
+        return ids
+
+    async def undispatched(self, owned: Owned, *, limit: int, after: int = 0) -> list[StoredEvent]:
+        """Give events that wait for dispatch, oldest first; fewer than `limit` where their bodies are large."""
+        events: list[StoredEvent] = await self._read(sqlite_events.undispatched, owned, limit, after)
+        return events
+
+    async def dispatch(self, dispatches: Sequence[Dispatch], owned: Owned, now: float) -> list[Run]:
+        """Commit dispatch decisions and give the runs made; a newer tick of a job ends older ones that wait."""
+        runs: list[Run] = await self._work(sqlite_runs.dispatch_many, (dispatches, owned, now))
+        return runs
+
+    async def records(self, keys: Iterable[tuple[int, str, str]]) -> dict[tuple[int, str, str], RecordState]:
+        """Look up record states by (company, kind, record id)."""
+        found: dict[tuple[int, str, str], RecordState] = await self._read(sqlite_events.records, list(keys))
+        return found
+
+    async def events(self, wanted: EventFilter) -> list[StoredEvent]:
+        """List events, newest first."""
+        found: list[StoredEvent] = []
+        last = _NEWEST
+        while page := await self._list(sqlite_events.list_events, wanted, last, _page(wanted.limit, len(found))):
+            found += page
+            last = (page[-1].received_at, page[-1].id)
+        return found
+
+    # Runs -----------------------------------------------------------------------------------------------------------
+    async def recover(self, owned: Owned, now: float) -> list[Run]:
+        """Close attempts left open by a dead owner and give the suspects, oldest first.
+
+        A run stays a suspect until an attempt of it ends in order.
+        """
+        runs: list[Run] = await self._work(sqlite_runs.recover_many, (owned, now))
+        return runs
+
+    async def due_runs(self, owned: Owned, now: float, *, limit: int) -> list[Run]:
+        """Give pending runs that may start, by priority, then due time, then id."""
+        runs: list[Run] = await self._read(sqlite_runs.due_runs, owned, now, limit)
+        return runs
+
+    async def next_due_at(self, owned: Owned) -> float | None:
+        """Say when the next pending run becomes due; in the past where one may start already."""
+        due_at: float | None = await self._read(sqlite_runs.next_due_at, owned)
+        return due_at
+
+    async def open_attempt(self, run_id: int, owned: Owned, now: float, *, alone: bool = False) -> Attempt | None:
+        """Record that an attempt starts; None where the run may not start (any more)."""
+        attempt: Attempt | None = await self._work(sqlite_runs.open_many, (run_id, owned, now, alone))
+        return attempt
+
+    async def close_attempt(self, closing: Closing, owned: Owned, now: float) -> Run | None:
+        """Record how the open attempt of a run ended; give the run that its lane's end made due, if any."""
+        run: Run | None = await self._work(sqlite_runs.close_many, (closing, owned, now))
+        return run
+
+    async def runs(self, wanted: RunFilter) -> list[Run]:
+        """List runs, newest first."""
+        found: list[Run] = []
+        last = _NEWEST
+        while page := await self._list(sqlite_lists.list_runs, wanted, last, _page(wanted.limit, len(found))):
+            found += page
+            last = (page[-1].created_at, page[-1].id)
+        return found
+
+    async def attempts(self, run_id: int) -> list[Attempt]:
+        """List a run's attempts, oldest first."""
+        found: list[Attempt] = await self._list(sqlite_runs.attempts, run_id)
+        return found
+
+    async def replay(self, run_ids: Sequence[int], now: float) -> list[Run]:
+        """Make a new run for each of these, at the end of its lane and linked to the old one."""
+        runs: list[Run] = await self._write(sqlite_runs.replay_many, (run_ids, now), wakes=True)
+        return runs
+
+    async def once(self, run_id: int, key: str) -> bytes | None:
+        """Give what `run.once(key, …)` remembered, as JSON."""
+        result: bytes | None = await self._read(sqlite_rest.memory, run_id, key)
+        return result
+
+    async def remember(self, run_id: int, key: str, result: bytes, now: float) -> None:
+        """Keep the result of `run.once(key, …)`; the first one stays."""
+        await self._write(sqlite_rest.remember_many, (run_id, key, result, now))
+
+    # Accounts, webhooks, fields -------------------------------------------------------------------------------------
+    async def accounts(self) -> list[Account]:
+        """List accounts in the order in which they were connected."""
+        found: list[Account] = await self._read(sqlite_rest.accounts)
+        return found
+
+    async def save_account(self, account: Account) -> Account | None:
+        """Insert or update an account; None where another version is stored.
+
+        Saving one as acting ends the acting of the others of its company.
+        """
+        saved: Account | None = await self._write(sqlite_rest.save_account_many, (account,))
+        return saved
+
+    async def webhooks(self, company: int | None = None) -> list[Webhook]:
+        """List our webhooks as last seen."""
+        found: list[Webhook] = await self._read(sqlite_rest.webhooks, company)
+        return found
+
+    async def save_webhooks(self, company: int, webhooks: Sequence[Webhook]) -> None:
+        """Replace what is known of the company's webhooks."""
+        await self._write(sqlite_rest.save_webhooks_many, (company, webhooks))
+
+    async def fields(self, company: int) -> dict[str, bytes]:
+        """Give the company's field definitions as JSON, by kind."""
+        found: dict[str, bytes] = await self._read(sqlite_rest.fields, company)
+        return found
+
+    async def save_fields(self, company: int, kind: str, definitions: bytes, now: float) -> None:
+        """Keep the company's field definitions of one kind."""
+        await self._write(sqlite_rest.save_fields_many, (company, kind, definitions, now))
+
+    # Writes and watermarks ------------------------------------------------------------------------------------------
+    async def add_write(self, write: Write) -> int:
+        """Commit the intent of a write before it is sent; give its id."""
+        write_id: int = await self._write(sqlite_rest.add_write_many, (write,))
+        return write_id
+
+    async def settle_write(
+        self,
+        write_id: int,
+        outcome: Literal["done", "refused", "unsent", "unknown"],
+        now: float,
+        *,
+        record_id: str | None = None,
+        answer: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Commit how a write ended."""
+        await self._write(sqlite_rest.settle_write_many, (write_id, outcome, now, record_id, answer))
+
+    async def writes(
+        self, *, company: int | None = None, kind: str | None = None, run_id: int | None = None, since: float = 0.0
+    ) -> list[Write]:
+        """List writes intended since then, oldest first."""
+        found: list[Write] = await self._read(sqlite_rest.writes, company, kind, run_id, since)
+        return found
+
+    async def watermarks(self, company: int) -> dict[str, float]:
+        """Give the company's watermarks by kind."""
+        found: dict[str, float] = await self._read(sqlite_rest.watermarks, company)
+        return found
+
+    async def save_watermark(self, company: int, kind: str, value: float, now: float) -> None:
+        """Move a watermark; it never goes back."""
+        await self._write(sqlite_rest.save_watermark_many, (company, kind, value, now))
+
+    # Upkeep ---------------------------------------------------------------------------------------------------------
+    async def purge(self, before: float, *, limit: int) -> int:
+        """Delete up to `limit` old events whose runs have all ended; say how many. They are sought by a reader."""
+        event_ids = await self._list(sqlite_lists.finished_before, before, limit)
+        gone: int = await self._write(sqlite_lists.purge_many, event_ids) if event_ids else 0
+        return gone
+
+    async def counts(self) -> dict[str, int]:
+        """Count events and runs by status: `events`, `undispatched`, `pending`, `running`, `dead`."""
+        found: dict[str, int] = await self._list(sqlite_lists.counts)
+        return found
+
+
+def _page(limit: int, found: int) -> int:
+    """Say how many rows the next page of a listing may have; `limit` 0 means all."""
+    return PAGE if limit == 0 else min(PAGE, limit - found)

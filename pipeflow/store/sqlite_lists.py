@@ -1,0 +1,126 @@
+"""Listings, counts and retention, in SQL for SQLite. Imports the rows; called by sqlite.py."""
+
+# ruff: noqa: S608 - SQL is put together of constants only; every value travels as a parameter
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from pipeflow.store.base import Run, RunFilter
+from pipeflow.store.rows import RUN_COLUMNS, array, many_json, one_json, run_of
+
+
+def run_conditions(wanted: RunFilter) -> tuple[list[str], dict[str, Any]]:
+    """Write the conditions of a listing."""
+    conditions: list[str] = []
+    parameters: dict[str, Any] = {}
+    if wanted.status is None and not wanted.include_skipped:
+        conditions.append("status <> 'skipped'")
+    if wanted.status is not None:
+        conditions.append(f"status = '{wanted.status}'" if wanted.status in _INDEXED else "status = :status")
+    if wanted.event_id is not None:
+        conditions.append(
+            "id IN (SELECT id FROM runs WHERE event_id = :event_id AND replay_of IS NULL "
+            "UNION ALL SELECT id FROM runs WHERE event_id = :event_id AND replay_of IS NOT NULL)"
+        )
+    if wanted.kind is not None and wanted.record_id is not None:
+        conditions.append(_OF_RECORD)
+    for column in ("company", "kind", "record_id", "handler"):
+        if getattr(wanted, column) is not None:
+            conditions.append(f"{column} = :{column}")
+    if wanted.error is not None:
+        conditions.append("instr(error, :error) > 0")
+    if wanted.since is not None:
+        conditions.append("created_at >= :since")
+    if wanted.until is not None:
+        conditions.append("created_at < :until")
+    if wanted.ids is not None:
+        conditions.append("id IN (SELECT value FROM json_each(:ids))")
+        parameters["ids"] = array(wanted.ids)
+    for name in ("status", "company", "kind", "record_id", "handler", "event_id", "error", "since", "until"):
+        if getattr(wanted, name) is not None:
+            parameters[name] = getattr(wanted, name)
+    return conditions, parameters
+
+
+_INDEXED = ("pending", "running", "dead")
+_OF_EVENTS = "SELECT e.id FROM events AS e WHERE e.kind = :kind AND e.record_id = :record_id AND e.status <> 'stored'"
+_OF_RECORD = (
+    f"id IN (SELECT id FROM runs WHERE replay_of IS NULL AND event_id IN ({_OF_EVENTS}) "
+    f"UNION ALL SELECT id FROM runs WHERE replay_of IS NOT NULL AND event_id IN ({_OF_EVENTS}))"
+)
+
+
+def list_runs(db: sqlite3.Connection, wanted: RunFilter, before: tuple[float, int], limit: int) -> list[Run]:
+    """Read a page of a listing, newest first, from behind the run at `before`."""
+    conditions, parameters = run_conditions(wanted)
+    by_time = wanted.since is not None or wanted.until is not None
+    order = "created_at DESC, id DESC" if by_time else "id DESC"
+    conditions.append("(created_at, id) < (:before_time, :before)" if by_time else "id < :before")
+    parameters |= {"before_time": before[0], "before": before[1], "limit": limit}
+    source = f"SELECT * FROM runs WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT :limit"
+    return [run_of(row) for row in one_json(db, many_json(RUN_COLUMNS, source), parameters)]
+
+
+def counts(db: sqlite3.Connection) -> dict[str, int]:
+    """Count what there is, from the small indexes."""
+    found: dict[str, int] = one_json(
+        db,
+        "SELECT json_object('events', event_id - events_absent, "
+        "'undispatched', (SELECT count(*) FROM events WHERE status = 'stored' AND status <> 'dispatched'), "
+        "'pending', (SELECT count(*) FROM runs WHERE status = 'pending'), "
+        "'running', (SELECT count(*) FROM runs WHERE status = 'running'), "
+        "'dead', (SELECT count(*) FROM runs WHERE status = 'dead')) FROM counters",
+    )
+    return found
+
+
+_NOTHING_OPEN = """
+NOT EXISTS (SELECT 1 FROM runs AS r WHERE r.event_id = events.id AND r.replay_of IS NULL AND r.finished_at IS NULL)
+AND NOT EXISTS (
+    SELECT 1 FROM runs AS r WHERE r.event_id = events.id AND r.replay_of IS NOT NULL AND r.finished_at IS NULL
+)
+"""
+
+
+def finished_before(db: sqlite3.Connection, before: float, limit: int) -> list[int]:
+    """Find the oldest events whose runs have all ended."""
+    source = (
+        "SELECT id FROM events INDEXED BY events_by_time WHERE received_at < ? AND status <> 'stored' "
+        f"AND {_NOTHING_OPEN} ORDER BY received_at, id LIMIT ?"
+    )
+    found: list[int] = one_json(db, f"SELECT json_group_array(id) FROM ({source})", (before, limit))
+    return found
+
+
+def purge_many(db: sqlite3.Connection, calls: Sequence[Sequence[int]]) -> list[int]:
+    """Delete events with all that hangs on them, those left out that got an open run meanwhile."""
+    return [_purge(db, call) for call in calls]
+
+
+def _purge(db: sqlite3.Connection, event_ids: Sequence[int]) -> int:
+    gone: list[int] = one_json(
+        db,
+        "SELECT json_group_array(id) FROM events NOT INDEXED WHERE id IN (SELECT value FROM json_each(?)) "
+        f"AND {_NOTHING_OPEN}",
+        (array(event_ids),),
+    )
+    if not gone:
+        return 0
+    events = array(gone)
+    runs = "SELECT id FROM runs WHERE event_id IN (SELECT value FROM json_each(?)) AND replay_of IS "
+    run_ids = array(
+        one_json(db, f"SELECT json_group_array(id) FROM ({runs} NULL UNION ALL {runs} NOT NULL)", (events, events))
+    )
+    for table, column, ids in (
+        ("memories", "run_id", run_ids),
+        ("attempts", "run_id", run_ids),
+        ("writes", "run_id", run_ids),
+        ("runs", "id", run_ids),
+        ("bodies", "event_id", events),
+        ("events", "id", events),
+    ):
+        db.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (ids,))
+    db.execute("UPDATE counters SET events_absent = events_absent + ?", (len(gone),))
+    return len(gone)

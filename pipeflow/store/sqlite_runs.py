@@ -1,0 +1,402 @@
+"""Runs, lanes and attempts, in SQL for SQLite. Imports the rows; called by sqlite.py.
+
+A lane is the open runs that carry its name, in the order of their ids. Only its first has a due time, so that finding
+what may start costs the same however many wait behind it. Functions named `…_many` carry out several callers'
+operations in the writer's transaction; the others read.
+"""
+
+# ruff: noqa: S608 - SQL is put together of constants only; every value travels as a parameter
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from pipeflow.store.base import PARTITIONS, Attempt, Closing, Dispatch, NewRun, Owned, Run
+from pipeflow.store.rows import (
+    ATTEMPT_COLUMNS,
+    RUN_COLUMNS,
+    array,
+    attempt_of,
+    bulk,
+    many_json,
+    one_json,
+    partition_filter,
+    run_of,
+    time_columns,
+    time_of,
+)
+from pipeflow.store.sqlite_events import mark_dispatched, take_ids
+
+CRASHES_ALLOWED = 3
+SUPERSEDED = "superseded by a newer tick"
+DIED = "the process died during this attempt"
+DIED_TOO_OFTEN = f"the process died {CRASHES_ALLOWED} times while only this run was executing"
+ENDED = ("succeeded", "skipped", "dead")
+
+
+class _Head(NamedTuple):
+    """What runs take over from their event."""
+
+    event_id: int
+    company: int
+    kind: str
+    record_id: str
+    partition: int
+    bulk: int
+
+
+# Making runs ---------------------------------------------------------------------------------------------------------
+def dispatch_many(db: sqlite3.Connection, calls: Sequence[tuple[Sequence[Dispatch], Owned, float]]) -> list[list[Run]]:
+    """Commit dispatch decisions."""
+    return [_dispatch(db, *call) for call in calls]
+
+
+def _dispatch(db: sqlite3.Connection, dispatches: Sequence[Dispatch], owned: Owned, now: float) -> list[Run]:
+    heads = {head.event_id: head for head in _waiting(db, [one.event_id for one in dispatches])}
+    decided = {one.event_id: one for one in dispatches if one.event_id in heads}
+    mine = [(heads[event_id], one) for event_id, one in decided.items() if heads[event_id].partition in owned]
+    mark_dispatched(db, [one for _, one in mine], now)
+    made: dict[int, Run] = {}
+    for is_tick, group in groupby(mine, lambda pair: pair[0].kind == "job"):
+        for part in ([pair] for pair in group) if is_tick else [list(group)]:
+            new = [run for head, one in part for run in _runs_of(head, one.runs, now)]
+            superseded = _supersede(db, new, now) if is_tick else ()
+            made.update(
+                (run_id, replace(made[run_id], **_SKIPPED, finished_at=now)) for run_id in superseded if run_id in made
+            )
+            made.update((run.id, run) for run in _insert(db, new))
+    return list(made.values())
+
+
+_SKIPPED: dict[str, Any] = {"status": "skipped", "error": SUPERSEDED, "due_at": None}
+
+
+def _waiting(db: sqlite3.Connection, event_ids: Sequence[int]) -> list[_Head]:
+    rows = one_json(
+        db,
+        "SELECT json_group_array(json_array(id, company, kind, record_id, partition, bulk)) FROM events NOT INDEXED "
+        "WHERE id IN (SELECT value FROM json_each(?)) AND status = 'stored'",
+        (array(event_ids),),
+    )
+    return [_Head(*row) for row in rows]
+
+
+def _runs_of(head: _Head, runs: Iterable[NewRun], now: float) -> list[Run]:
+    """Write the runs of an event, without ids and due times."""
+    return [
+        Run(
+            id=0,
+            event_id=head.event_id,
+            handler=new.handler,
+            lane=new.lane,
+            company=head.company,
+            kind=head.kind,
+            record_id=head.record_id,
+            partition=head.partition,
+            status="pending",
+            attempts=0,
+            due_at=now,
+            error=None,
+            replay_of=None,
+            created_at=now,
+            finished_at=None,
+            priority=head.bulk,
+        )
+        for new in {new.handler: new for new in runs}.values()
+    ]
+
+
+def _insert(db: sqlite3.Connection, runs: Sequence[Run]) -> list[Run]:
+    """Insert runs at the end of their lanes; give them with their ids and due times."""
+    if not runs:
+        return []
+    occupied = _occupied(db, {run.lane for run in runs if run.lane is not None})
+    first = take_ids(db, "run_id", len(runs))
+    made = []
+    for place, run in enumerate(runs):
+        waits = run.lane in occupied
+        made.append(replace(run, id=first + place, due_at=None if waits else run.due_at))
+        if run.lane is not None:
+            occupied.add(run.lane)
+    bulk(
+        db,
+        "INSERT INTO runs (id, event_id, handler, lane, company, kind, record_id, partition, status, due_at, "
+        "replay_of, created_at, priority) {values}",
+        [
+            (
+                run.id,
+                run.event_id,
+                run.handler,
+                run.lane,
+                run.company,
+                run.kind,
+                run.record_id,
+                run.partition,
+                run.status,
+                run.due_at,
+                run.replay_of,
+                run.created_at,
+                run.priority,
+            )
+            for run in made
+        ],
+    )
+    return made
+
+
+def _occupied(db: sqlite3.Connection, lanes: Iterable[str]) -> set[str | None]:
+    return set(
+        one_json(
+            db,
+            "SELECT json_group_array(wanted.value) FROM json_each(?) AS wanted WHERE EXISTS ("
+            "SELECT 1 FROM runs INDEXED BY runs_open_in_lane WHERE lane = wanted.value AND finished_at IS NULL)",
+            (array(lanes),),
+        )
+    )
+
+
+def _supersede(db: sqlite3.Connection, new: Sequence[Run], now: float) -> list[int]:
+    """End the runs of older ticks that wait; give their ids."""
+    superseded: list[int] = []
+    for run in new:
+        superseded += one_json(
+            db,
+            "SELECT json_group_array(id) FROM runs INDEXED BY runs_open_ticks "
+            "WHERE handler = ? AND company = ? AND kind = 'job' AND finished_at IS NULL AND status = 'pending'",
+            (run.handler, run.company),
+        )
+    end_runs(db, superseded, "skipped", SUPERSEDED, now)
+    return superseded
+
+
+def end_runs(db: sqlite3.Connection, run_ids: Sequence[int], status: str, error: str | None, now: float) -> None:
+    """End runs without an attempt."""
+    if run_ids:
+        db.execute(
+            "UPDATE runs SET status = ?, error = ?, finished_at = ?, due_at = NULL, suspect = 0 "
+            "WHERE id IN (SELECT value FROM json_each(?))",
+            (status, error, now, array(run_ids)),
+        )
+
+
+def replay_many(db: sqlite3.Connection, calls: Sequence[tuple[Sequence[int], float]]) -> list[list[Run]]:
+    """Make new runs of old ones."""
+    return [_replay(db, *call) for call in calls]
+
+
+def _replay(db: sqlite3.Connection, run_ids: Sequence[int], now: float) -> list[Run]:
+    old = {run.id: run for run in runs_by_id(db, run_ids)}
+    new = [
+        replace(
+            old[run_id],
+            id=0,
+            status="pending",
+            attempts=0,
+            due_at=now,
+            error=None,
+            replay_of=run_id,
+            created_at=now,
+            finished_at=None,
+            priority=0,
+            crashes=0,
+            parked=False,
+        )
+        for run_id in dict.fromkeys(run_ids)
+        if run_id in old
+    ]
+    return _insert(db, new)
+
+
+def runs_by_id(db: sqlite3.Connection, run_ids: Iterable[int]) -> list[Run]:
+    """Read runs, oldest first."""
+    source = "SELECT * FROM runs NOT INDEXED WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+    return [run_of(row) for row in one_json(db, many_json(RUN_COLUMNS, source), (array(run_ids),))]
+
+
+# What may start ------------------------------------------------------------------------------------------------------
+def due_runs(db: sqlite3.Connection, owned: Owned, now: float, limit: int) -> list[Run]:
+    """Read what may start, interactive work first."""
+    parameters: dict[str, Any] = {"now": now, "limit": limit}
+    due = f"{_DUE} AND due_at <= :now{partition_filter(owned, parameters, PARTITIONS)}"
+    each = " UNION ALL ".join(
+        f"SELECT * FROM (SELECT * FROM runs INDEXED BY runs_due WHERE priority = {priority} AND {due} "
+        "ORDER BY due_at, id LIMIT :limit)"
+        for priority in (0, 1)
+    )
+    rows = one_json(db, many_json(RUN_COLUMNS, f"SELECT * FROM ({each}) LIMIT :limit"), parameters)
+    return [run_of(row) for row in rows]
+
+
+_DUE = "status = 'pending' AND due_at IS NOT NULL AND parked = 0"
+
+
+def next_due_at(db: sqlite3.Connection, owned: Owned) -> float | None:
+    """Read when the next run may start."""
+    parameters: dict[str, Any] = {}
+    mine = partition_filter(owned, parameters, PARTITIONS)
+    found = [
+        db.execute(
+            f"SELECT due_at FROM runs INDEXED BY runs_due WHERE priority = {priority} AND {_DUE}{mine} "
+            "ORDER BY due_at LIMIT 1",
+            parameters,
+        ).fetchone()
+        for priority in (0, 1)
+    ]
+    return min((row[0] for row in found if row), default=None)
+
+
+# Attempts ------------------------------------------------------------------------------------------------------------
+def open_many(db: sqlite3.Connection, calls: Sequence[tuple[int, Owned, float, bool]]) -> list[Attempt | None]:
+    """Open attempts of runs that may start; None for the others."""
+    rows = one_json(
+        db,
+        f"SELECT json_group_array(json_array(id, tries, partition, {time_columns('due_at')})) FROM runs NOT INDEXED "
+        f"WHERE id IN (SELECT value FROM json_each(?)) AND {_DUE}",
+        (array(call[0] for call in calls),),
+    )
+    startable = {row[0]: row for row in rows}
+    attempts: list[Attempt | None] = []
+    for run_id, owned, now, alone in calls:
+        row = startable.get(run_id)
+        due_at = time_of(row[3], row[4]) if row else None
+        if row is None or due_at is None or row[2] not in owned or due_at > now:
+            attempts.append(None)
+            continue
+        del startable[run_id]
+        attempts.append(Attempt(run_id, row[1] + 1, now, None, None, False, alone, None, None))
+    opened = [one for one in attempts if one is not None]
+    if opened:
+        db.execute(
+            "UPDATE runs SET status = 'running', due_at = NULL, tries = tries + 1 "
+            "WHERE id IN (SELECT value FROM json_each(?))",
+            (array(one.run_id for one in opened),),
+        )
+        bulk(
+            db,
+            "INSERT INTO attempts (run_id, number, started_at, alone) {values}",
+            [(one.run_id, one.number, one.started_at, one.alone) for one in opened],
+        )
+    return attempts
+
+
+class _Running(NamedTuple):
+    """A run with an open attempt."""
+
+    id: int
+    lane: str | None
+    partition: int
+    tries: int
+    crashes: int = 0
+    alone: int = 0
+
+
+_CLOSE_ATTEMPTS = """
+UPDATE attempts SET finished_at = v.column3, outcome = v.column4, counted = v.column5, error = v.column6,
+    traceback = v.column7
+FROM ({values}) AS v WHERE attempts.run_id = v.column1 AND attempts.number = v.column2
+"""
+_CLOSE_RUNS = """
+UPDATE runs SET status = v.column2, attempts = attempts + v.column3, due_at = v.column4, finished_at = v.column5,
+    error = v.column6, crashes = 0, suspect = 0
+FROM ({values}) AS v WHERE runs.id = v.column1
+"""
+
+
+def close_many(db: sqlite3.Connection, calls: Sequence[tuple[Closing, Owned, float]]) -> list[Run | None]:
+    """Close attempts; give each the run that its end made due."""
+    rows = one_json(
+        db,
+        "SELECT json_group_array(json_array(id, lane, partition, tries)) FROM runs NOT INDEXED "
+        "WHERE id IN (SELECT value FROM json_each(?)) AND status = 'running'",
+        (array(call[0].run_id for call in calls),),
+    )
+    running = {row[0]: _Running(*row) for row in rows}
+    closed: list[tuple[Closing, float, _Running]] = []
+    for closing, owned, now in calls:
+        run = running.get(closing.run_id)
+        if run is not None and run.partition in owned:
+            closed.append((closing, now, running.pop(closing.run_id)))
+    if not closed:
+        return [None] * len(calls)
+    _write_closings(db, closed)
+    ended = {run.lane: now for closing, now, run in closed if closing.status in ENDED and run.lane is not None}
+    due = advance(db, ended)
+    lanes = {closing.run_id: run.lane for closing, _, run in closed}
+    return [due.pop(lanes.get(closing.run_id) or "", None) for closing, _, _ in calls]
+
+
+def _write_closings(db: sqlite3.Connection, closed: Sequence[tuple[Closing, float, _Running]]) -> None:
+    bulk(
+        db,
+        _CLOSE_ATTEMPTS,
+        [
+            (run.id, run.tries, now, closing.outcome, closing.counted, closing.error, closing.traceback)
+            for closing, now, run in closed
+        ],
+    )
+    bulk(db, _CLOSE_RUNS, [_run_row(closing, now) for closing, now, _ in closed])
+
+
+def _run_row(closing: Closing, now: float) -> tuple[Any, ...]:
+    if closing.status in ENDED:
+        return (closing.run_id, closing.status, closing.counted, None, now, closing.error)
+    due_at = now if closing.due_at is None else closing.due_at
+    return (closing.run_id, "pending", closing.counted, due_at, None, closing.error)
+
+
+def advance(db: sqlite3.Connection, lanes: Mapping[str, float]) -> dict[str, Run]:
+    """Make the first run of each of these lanes due, where it waits; give those that may start, by lane."""
+    if not lanes:
+        return {}
+    heads = one_json(
+        db,
+        "SELECT json_group_array(head) FROM (SELECT (SELECT id FROM runs INDEXED BY runs_open_in_lane "
+        "WHERE lane = wanted.value AND finished_at IS NULL ORDER BY id LIMIT 1) AS head FROM json_each(?) AS wanted) "
+        "WHERE head IS NOT NULL",
+        (array(lanes),),
+    )
+    waiting = [run for run in runs_by_id(db, heads) if run.status == "pending" and run.due_at is None] if heads else []
+    due = [replace(run, due_at=lanes[run.lane or ""]) for run in waiting]
+    bulk(
+        db,
+        "UPDATE runs SET due_at = v.column2 FROM ({values}) AS v WHERE runs.id = v.column1",
+        [(run.id, run.due_at) for run in due],
+    )
+    return {run.lane or "": run for run in due if not run.parked}
+
+
+def recover_many(db: sqlite3.Connection, calls: Sequence[tuple[Owned, float]]) -> list[list[Run]]:
+    """Close what a dead owner left open."""
+    return [_recover(db, *call) for call in calls]
+
+
+def _recover(db: sqlite3.Connection, owned: Owned, now: float) -> list[Run]:
+    rows = one_json(
+        db,
+        "SELECT json_group_array(json_array(r.id, r.lane, r.partition, r.tries, r.crashes, a.alone)) "
+        "FROM runs AS r INDEXED BY runs_running CROSS JOIN attempts AS a ON a.run_id = r.id AND a.number = r.tries "
+        "WHERE r.status = 'running'",
+    )
+    left = [run for run in (_Running(*row) for row in rows) if run.partition in owned]
+    bulk(db, _CLOSE_ATTEMPTS, [(run.id, run.tries, now, "interrupted", run.alone, DIED, None) for run in left])
+    dead = [run for run in left if run.crashes + run.alone >= CRASHES_ALLOWED]
+    bulk(
+        db,
+        "UPDATE runs SET status = 'pending', due_at = v.column2, error = v.column3, suspect = 1, "
+        "attempts = attempts + v.column4, crashes = crashes + v.column4 FROM ({values}) AS v WHERE runs.id = v.column1",
+        [(run.id, now, DIED, run.alone) for run in left],
+    )
+    end_runs(db, [run.id for run in dead], "dead", DIED_TOO_OFTEN, now)
+    advance(db, {run.lane: now for run in dead if run.lane is not None})
+    source = "SELECT * FROM runs INDEXED BY runs_suspect WHERE suspect = 1 AND parked = 0 ORDER BY id"
+    suspects = (run_of(row) for row in one_json(db, many_json(RUN_COLUMNS, source)))
+    return [run for run in suspects if run.partition in owned and run.status == "pending"]
+
+
+def attempts(db: sqlite3.Connection, run_id: int) -> list[Attempt]:
+    """Read a run's attempts, oldest first."""
+    source = "SELECT * FROM attempts WHERE run_id = ? ORDER BY number"
+    return [attempt_of(row) for row in one_json(db, many_json(ATTEMPT_COLUMNS, source), (run_id,))]

@@ -1,0 +1,220 @@
+"""The two kinds of threads that use a SQLite file: one writer with group commit, and readers. Imports errors.
+
+Python's sqlite3 gives up the interpreter at each step of a statement, and a busy event loop gives it back only after
+its switch interval. So everything here, and the SQL it runs, aims at few statements and few result rows per batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from pipeflow.errors import StoreError, StoreUnavailable
+from pipeflow.store.connection import connect, explain, is_trouble, needs_reopening, roll_back
+
+Many = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
+"""Carries out several operations of one sort in an open transaction, and gives a result for each."""
+Read = Callable[..., Any]
+
+LOOK_EVERY = 0.2
+MOST_AT_ONCE = 2_000
+WRITER_CACHE_KIB = 65_536
+
+
+@dataclass(slots=True, eq=False)
+class _Wanted:
+    """An operation somebody waits for, and what became of it. `wakes`: its commit gives the worker something to do."""
+
+    do: Callable[..., Any]
+    arguments: Any
+    wakes: bool
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+    result: Any = None
+    error: BaseException | None = None
+
+
+class _Thread:
+    """A thread with a queue in front and a connection behind, opened anew after trouble."""
+
+    def __init__(self, name: str, path: Path, cache_kib: int = 16_384) -> None:
+        self._path = path
+        self._cache_kib = cache_kib
+        self._queue: SimpleQueue[_Wanted | None] = SimpleQueue()
+        self._db: sqlite3.Connection | None = None
+        self._open = False
+        self._guard = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Connect and begin."""
+        self._connected()
+        self._open = True
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Carry out what is under way, and end; blocks."""
+        with self._guard:
+            was_open, self._open = self._open, False
+        if was_open:
+            self._queue.put(None)
+            self._thread.join()
+
+    def submit(self, do: Callable[..., Any], arguments: Any, *, wakes: bool = False) -> asyncio.Future[Any]:
+        """Put an operation into the queue; the future ends once it is committed or read."""
+        loop = asyncio.get_running_loop()
+        wanted = _Wanted(do, arguments, wakes, loop.create_future(), loop)
+        with self._guard:
+            if not self._open:
+                raise StoreUnavailable(f"{self._path} is not open; open the store first.")
+            self._queue.put(wanted)
+        return wanted.future
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._disconnect()
+
+    def _work(self) -> None:
+        raise NotImplementedError
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._db = connect(self._path, cache_kib=self._cache_kib)
+        return self._db
+
+    def _disconnect(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(sqlite3.Error):
+                db.close()
+
+
+class Reader(_Thread):
+    """A thread that reads, one question after the other."""
+
+    def _work(self) -> None:
+        while (wanted := self._queue.get()) is not None:
+            try:
+                wanted.result = wanted.do(self._connected(), *wanted.arguments)
+            except Exception as error:  # noqa: BLE001 - whatever it is belongs to the one who asked
+                if needs_reopening(error):
+                    self._disconnect()
+                wanted.error = explain(error, self._path)
+            hand_over([wanted])
+
+
+class Writer(_Thread):
+    """The thread that writes: whatever has arrived becomes one transaction; what arrives meanwhile is the next.
+
+    Operations of one sort in a batch are carried out together, in the order in which they came. `changed` is called in
+    this thread after a commit, here or by another process, that gave the worker something to do.
+    """
+
+    def __init__(self, name: str, path: Path, changed: Callable[[], None]) -> None:
+        super().__init__(name, path, WRITER_CACHE_KIB)
+        self._changed = changed
+        self._seen_version = -1
+        self._looked_at = 0.0
+
+    def _work(self) -> None:
+        going = True
+        while going:
+            batch, going = self._arrived()
+            if batch:
+                self._commit(batch)
+            if time.monotonic() - self._looked_at >= LOOK_EVERY:
+                self._look()
+
+    def _arrived(self) -> tuple[list[_Wanted], bool]:
+        batch: list[_Wanted] = []
+        try:
+            wanted = self._queue.get(timeout=LOOK_EVERY)
+            while wanted is not None:
+                batch.append(wanted)
+                if len(batch) == MOST_AT_ONCE:
+                    return batch, True
+                wanted = self._queue.get_nowait()
+        except Empty:
+            return batch, True
+        return batch, False
+
+    def _look(self) -> None:
+        """Notice the commits of other processes; SQLite's number does not move with our own."""
+        self._looked_at = time.monotonic()
+        try:
+            (version,) = self._connected().execute("PRAGMA data_version").fetchone()
+        except (sqlite3.Error, StoreError):
+            return
+        if self._seen_version not in (-1, version):
+            self._changed()
+        self._seen_version = version
+
+    def _commit(self, batch: list[_Wanted]) -> None:
+        error = self._transact(batch)
+        if error is not None and not is_trouble(error) and len(batch) > 1:
+            for wanted in batch:
+                wanted.error = self._transact([wanted])
+        elif error is not None:
+            for wanted in batch:
+                wanted.error = error
+        for wanted in batch:
+            if wanted.error is not None:
+                wanted.error = explain(wanted.error, self._path)
+        hand_over(batch)
+        if any(wanted.wakes and wanted.error is None for wanted in batch):
+            self._changed()
+
+    def _transact(self, batch: list[_Wanted]) -> Exception | None:
+        """Commit all of these or nothing; give what went wrong."""
+        sorts: dict[Callable[..., Any], list[_Wanted]] = {}
+        for wanted in batch:
+            sorts.setdefault(wanted.do, []).append(wanted)
+        try:
+            db = self._connected()
+            db.execute("BEGIN IMMEDIATE")
+            for do, same in sorts.items():
+                results = do(db, [wanted.arguments for wanted in same])
+                for wanted, result in zip(same, results, strict=True):
+                    wanted.result = result
+            db.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to those who asked
+            self._undo(error)
+            return error
+        return None
+
+    def _undo(self, error: Exception) -> None:
+        if self._db is not None:
+            roll_back(self._db)
+        if needs_reopening(error):
+            self._disconnect()
+            self._seen_version = -1
+
+
+def hand_over(batch: Sequence[_Wanted]) -> None:
+    """Give results to those who wait, with one call into each loop."""
+    loops: dict[asyncio.AbstractEventLoop, list[_Wanted]] = {}
+    for wanted in batch:
+        loops.setdefault(wanted.loop, []).append(wanted)
+    for loop, its in loops.items():
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+            loop.call_soon_threadsafe(_settle, its)
+
+
+def _settle(batch: Sequence[_Wanted]) -> None:
+    for wanted in batch:
+        if wanted.future.done():
+            continue
+        if wanted.error is not None:
+            wanted.future.set_exception(wanted.error)
+        else:
+            wanted.future.set_result(wanted.result)
