@@ -41,12 +41,20 @@ class Merger:
         self.v1 = Extract(v1)
         self.v2 = Extract(v2)
         self.removed = {entry["op"]: entry for entry in json.loads(removed.read_text())}
-        self.overrides = tomllib.loads((HERE / "overrides.toml").read_text())["operation"]
+        corrections = tomllib.loads((HERE / "overrides.toml").read_text())
+        self.overrides = corrections["operation"]
+        self.fields = corrections["field"]
+        self.parameters = corrections["parameter"]
+        self.summaries = corrections["summary"]
         self.costs = tomllib.loads((HERE / "costs.toml").read_text())
 
     def write(self, folder: Path) -> None:
         """Write the four data files into `folder`."""
         first, second = self._operations_v1(), self._operations_v2()
+        self._correct("v1", self.v1.models | self.seed.models)
+        self._correct("v2", self.v2.models)
+        for line in second:
+            self._add_optional_fields(line)
         _write(folder / "operations.v1.jsonl", first)
         _write(folder / "operations.v2.jsonl", second)
         _write(folder / "models.v1.jsonl", _reachable(first, self.v1.models | self.seed.models))
@@ -98,7 +106,7 @@ class Merger:
             "attribute": f"{generation}.{attribute_of(resource)}.{snake(method)}",
             "method": newest["http"],
             "path": ROOTS[generation] + newest["path"],
-            "summary": summary_of(method, newest["path"]),
+            "summary": "",
             "parameters": self._parameters(generation, old, new),
             "array_body": bool(newest["body"] and newest["body"].get("type") == "array"),
             "body": CONTENTS[newest["body"]["content"]] if newest["body"] else None,
@@ -110,9 +118,33 @@ class Merger:
         }
         line["custom_fields"] = _custom_fields(generation, method, line["parameters"])
         line.update(self._outcome(line, line["response"], source))
+        line["summary"] = self._summary(alias_of.partition(".")[2] if alias_of else op, line)
         line["cost"] = self._cost(generation, line)
+        for parameter in line["parameters"]:
+            if found := self.parameters.get(f"{line['id']}/{parameter['wire']}"):
+                parameter.update({key: value for key, value in found.items() if key != "reason"})
         corrections = self._override(line["id"])
         return line | {key: value for key, value in corrections.items() if key in line}
+
+    def _summary(self, op: str, line: Schema) -> str:
+        resource, method = op.split(".")
+        return self.summaries.get(op) or summary_of(resource, method, line["path"], line["result"])
+
+    def _correct(self, generation: str, models: dict[str, Schema]) -> None:
+        for place, correction in self.fields.items():
+            corrected, model, wire = place.split("/")
+            if corrected == generation:
+                models[model]["fields"][wire] = correction["schema"]
+
+    def _add_optional_fields(self, line: Schema) -> None:
+        """Give a record the fields that `include_fields` can ask for; the extract lists them in that enum alone."""
+        asked = next((each for each in line["parameters"] if each["wire"] == "include_fields"), None)
+        if asked is None or line["result"] not in ("one", "list"):
+            return
+        data = self.v2.models[line["response"]["ref"]]["fields"]["data"]
+        fields = self.v2.models[data.get("items", data)["ref"]]["fields"]
+        for wire in asked["schema"].get("enum", ()):
+            fields.setdefault(wire, {"type": "integer" if wire.endswith(("_id", "_count")) else "string"})
 
     def _override(self, operation_id: str) -> dict[str, Any]:
         return dict(self.overrides.get(operation_id, {}))
@@ -215,6 +247,9 @@ def _custom_fields(generation: str, method: str, parameters: list[Schema]) -> st
 def _parameter(generation: str, place: str, wire: str, schema: Schema) -> Schema:
     """Give one line's parameter; flags that are false and a `schema` that says nothing more are left out."""
     schema = dict(schema)
+    if wire == "include_fields" and "enum" in schema:  # the enums of field definitions spell the lists out
+        schema["enum"] = [value for value in schema["enum"] if "," not in value]
+        schema["style"] = "csv"
     parameter = {
         "wire": wire,
         "name": snake(wire),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +20,12 @@ class Unset:
 
 
 UNSET: Final = Unset()
+
+CustomFields: TypeAlias = Mapping[str, Any]
+"""Values of custom fields by the field's name or key; `None` clears one."""
+
+FileInput: TypeAlias = Path | bytes | BinaryIO | tuple[str, bytes | BinaryIO] | tuple[str, bytes | BinaryIO, str]
+"""A file to upload: a path, bytes, a named file object, or `(file name, content[, content type])`."""
 
 
 class Model(BaseModel):
