@@ -165,6 +165,17 @@ def run_of(row: Sequence[Any]) -> Run:
     )
 
 
+def waits_in_lane(row: Sequence[Any]) -> bool:
+    """Say whether the run of these RUN_COLUMNS waits for its turn in its lane."""
+    return row[8] == "pending" and row[10] is None
+
+
+def due_row(row: list[Any], due_at: float) -> list[Any]:
+    """Give RUN_COLUMNS another due time."""
+    row[10:12] = due_at, 0.0
+    return row
+
+
 def attempt_of(row: Sequence[Any]) -> Attempt:
     """Make an attempt of its ATTEMPT_COLUMNS."""
     return Attempt(

@@ -28,12 +28,14 @@ from pipeflow.store.base import (
     Webhook,
     Write,
 )
+from pipeflow.store.checkpoint import Checkpointer
 from pipeflow.store.connection import connect, explain
 from pipeflow.store.migrate import migrate
 from pipeflow.store.owner import OwnerLock
 from pipeflow.store.threads import Many, Read, Reader, Writer
 
 PAGE = 500
+_Threads = Checkpointer | Reader | Writer
 _NEWEST = (float("inf"), 2**63 - 1)
 
 
@@ -50,6 +52,7 @@ class SQLiteStore:
         self._writer: Writer | None = None
         self._reader: Reader | None = None
         self._lists: Reader | None = None
+        self._checkpointer: Checkpointer | None = None
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self._path)!r})"
@@ -73,9 +76,9 @@ class SQLiteStore:
             self._lock.take()
         try:
             self._prepare()
-            self._start()
+            self._start(owner)
         except BaseException:
-            self._stop()
+            self._stop(self._take_threads())
             raise
         self._owner = owner
 
@@ -88,23 +91,31 @@ class SQLiteStore:
         finally:
             db.close()
 
-    def _start(self) -> None:
-        self._writer = Writer("pipeflow-store-writer", self._path, self._changed)
+    def _start(self, owner: bool) -> None:
+        self._writer = Writer("pipeflow-store-writer", self._path, self._changed, checkpoints=not owner)
         self._reader = Reader("pipeflow-store-reader", self._path)
         self._lists = Reader("pipeflow-store-lists", self._path)
         for thread in (self._writer, self._reader, self._lists):
             thread.start()
+        if owner:
+            self._checkpointer = Checkpointer("pipeflow-store-checkpoints", self._path, self._writer)
+            self._checkpointer.start()
 
     async def close(self) -> None:
         """Commit what is under way and let go; later calls raise StoreUnavailable."""
-        await asyncio.to_thread(self._stop)
+        await asyncio.to_thread(self._stop, self._take_threads())
 
-    def _stop(self) -> None:
-        for thread in (self._lists, self._reader, self._writer):
-            if thread is not None:
-                thread.stop()
-        self._lists = self._reader = self._writer = None
+    def _take_threads(self) -> list[_Threads]:
+        """Let nobody submit anything from here on."""
+        named = (self._checkpointer, self._lists, self._reader, self._writer)
+        threads = [thread for thread in named if thread is not None]
+        self._checkpointer = self._lists = self._reader = self._writer = None
         self._owner = False
+        return threads
+
+    def _stop(self, threads: Sequence[_Threads]) -> None:
+        for thread in threads:
+            thread.stop()
         self._lock.release()
 
     # Asking the threads ---------------------------------------------------------------------------------------------

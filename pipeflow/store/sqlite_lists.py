@@ -69,7 +69,8 @@ def counts(db: sqlite3.Connection) -> dict[str, int]:
         db,
         "SELECT json_object('events', event_id - events_absent, "
         "'undispatched', (SELECT count(*) FROM events WHERE status = 'stored' AND status <> 'dispatched'), "
-        "'pending', (SELECT count(*) FROM runs WHERE status = 'pending'), "
+        "'pending', (SELECT count(*) FROM runs INDEXED BY runs_open WHERE finished_at IS NULL) "
+        "- (SELECT count(*) FROM runs WHERE status = 'running'), "
         "'running', (SELECT count(*) FROM runs WHERE status = 'running'), "
         "'dead', (SELECT count(*) FROM runs WHERE status = 'dead')) FROM counters",
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -21,12 +20,14 @@ from pipeflow.store.rows import (
     array,
     attempt_of,
     bulk,
+    due_row,
     many_json,
     one_json,
     partition_filter,
     run_of,
     time_columns,
     time_of,
+    waits_in_lane,
 )
 from pipeflow.store.sqlite_events import mark_dispatched, take_ids
 
@@ -35,6 +36,20 @@ SUPERSEDED = "superseded by a newer tick"
 DIED = "the process died during this attempt"
 DIED_TOO_OFTEN = f"the process died {CRASHES_ALLOWED} times while only this run was executing"
 ENDED = ("succeeded", "skipped", "dead")
+
+
+class _Seed(NamedTuple):
+    """What a new run is made of."""
+
+    event_id: int
+    handler: str
+    lane: str | None
+    company: int
+    kind: str
+    record_id: str
+    partition: int
+    priority: int
+    replay_of: int | None = None
 
 
 class _Head(NamedTuple):
@@ -62,16 +77,11 @@ def _dispatch(db: sqlite3.Connection, dispatches: Sequence[Dispatch], owned: Own
     made: dict[int, Run] = {}
     for is_tick, group in groupby(mine, lambda pair: pair[0].kind == "job"):
         for part in ([pair] for pair in group) if is_tick else [list(group)]:
-            new = [run for head, one in part for run in _runs_of(head, one.runs, now)]
-            superseded = _supersede(db, new, now) if is_tick else ()
-            made.update(
-                (run_id, replace(made[run_id], **_SKIPPED, finished_at=now)) for run_id in superseded if run_id in made
-            )
-            made.update((run.id, run) for run in _insert(db, new))
+            seeds = [seed for head, one in part for seed in _seeds(head, one.runs)]
+            superseded = _supersede(db, seeds, now) if is_tick else ()
+            made.update((run.id, run) for run in runs_by_id(db, made.keys() & superseded))
+            made.update((run.id, run) for run in _insert(db, seeds, now))
     return list(made.values())
-
-
-_SKIPPED: dict[str, Any] = {"status": "skipped", "error": SUPERSEDED, "due_at": None}
 
 
 def _waiting(db: sqlite3.Connection, event_ids: Sequence[int]) -> list[_Head]:
@@ -84,65 +94,32 @@ def _waiting(db: sqlite3.Connection, event_ids: Sequence[int]) -> list[_Head]:
     return [_Head(*row) for row in rows]
 
 
-def _runs_of(head: _Head, runs: Iterable[NewRun], now: float) -> list[Run]:
-    """Write the runs of an event, without ids and due times."""
+def _seeds(head: _Head, runs: Iterable[NewRun]) -> list[_Seed]:
+    """Say what runs an event gets, one for each handler."""
     return [
-        Run(
-            id=0,
-            event_id=head.event_id,
-            handler=new.handler,
-            lane=new.lane,
-            company=head.company,
-            kind=head.kind,
-            record_id=head.record_id,
-            partition=head.partition,
-            status="pending",
-            attempts=0,
-            due_at=now,
-            error=None,
-            replay_of=None,
-            created_at=now,
-            finished_at=None,
-            priority=head.bulk,
-        )
-        for new in {new.handler: new for new in runs}.values()
+        _Seed(head.event_id, handler, new.lane, head.company, head.kind, head.record_id, head.partition, head.bulk)
+        for handler, new in {new.handler: new for new in runs}.items()
     ]
 
 
-def _insert(db: sqlite3.Connection, runs: Sequence[Run]) -> list[Run]:
-    """Insert runs at the end of their lanes; give them with their ids and due times."""
-    if not runs:
+def _insert(db: sqlite3.Connection, seeds: Sequence[_Seed], now: float) -> list[Run]:
+    """Make runs at the end of their lanes."""
+    if not seeds:
         return []
-    occupied = _occupied(db, {run.lane for run in runs if run.lane is not None})
-    first = take_ids(db, "run_id", len(runs))
-    made = []
-    for place, run in enumerate(runs):
-        waits = run.lane in occupied
-        made.append(replace(run, id=first + place, due_at=None if waits else run.due_at))
-        if run.lane is not None:
-            occupied.add(run.lane)
+    occupied = _occupied(db, {seed.lane for seed in seeds if seed.lane is not None})
+    first = take_ids(db, "run_id", len(seeds))
+    rows, made = [], []
+    for run_id, seed in enumerate(seeds, first):
+        due_at = None if seed.lane in occupied else now
+        if seed.lane is not None:
+            occupied.add(seed.lane)
+        rows.append((run_id, *seed, due_at, now))
+        made.append(Run(run_id, *seed[:7], "pending", 0, due_at, None, seed.replay_of, now, None, seed.priority))
     bulk(
         db,
-        "INSERT INTO runs (id, event_id, handler, lane, company, kind, record_id, partition, status, due_at, "
-        "replay_of, created_at, priority) {values}",
-        [
-            (
-                run.id,
-                run.event_id,
-                run.handler,
-                run.lane,
-                run.company,
-                run.kind,
-                run.record_id,
-                run.partition,
-                run.status,
-                run.due_at,
-                run.replay_of,
-                run.created_at,
-                run.priority,
-            )
-            for run in made
-        ],
+        "INSERT INTO runs (id, event_id, handler, lane, company, kind, record_id, partition, priority, replay_of, "
+        "status, due_at, created_at) {values}",
+        [(*row[:10], "pending", *row[10:]) for row in rows],
     )
     return made
 
@@ -152,21 +129,21 @@ def _occupied(db: sqlite3.Connection, lanes: Iterable[str]) -> set[str | None]:
         one_json(
             db,
             "SELECT json_group_array(wanted.value) FROM json_each(?) AS wanted WHERE EXISTS ("
-            "SELECT 1 FROM runs INDEXED BY runs_open_in_lane WHERE lane = wanted.value AND finished_at IS NULL)",
+            "SELECT 1 FROM runs INDEXED BY runs_open WHERE lane = wanted.value AND finished_at IS NULL)",
             (array(lanes),),
         )
     )
 
 
-def _supersede(db: sqlite3.Connection, new: Sequence[Run], now: float) -> list[int]:
+def _supersede(db: sqlite3.Connection, seeds: Sequence[_Seed], now: float) -> list[int]:
     """End the runs of older ticks that wait; give their ids."""
     superseded: list[int] = []
-    for run in new:
+    for seed in seeds:
         superseded += one_json(
             db,
             "SELECT json_group_array(id) FROM runs INDEXED BY runs_open_ticks "
             "WHERE handler = ? AND company = ? AND kind = 'job' AND finished_at IS NULL AND status = 'pending'",
-            (run.handler, run.company),
+            (seed.handler, seed.company),
         )
     end_runs(db, superseded, "skipped", SUPERSEDED, now)
     return superseded
@@ -189,31 +166,26 @@ def replay_many(db: sqlite3.Connection, calls: Sequence[tuple[Sequence[int], flo
 
 def _replay(db: sqlite3.Connection, run_ids: Sequence[int], now: float) -> list[Run]:
     old = {run.id: run for run in runs_by_id(db, run_ids)}
-    new = [
-        replace(
-            old[run_id],
-            id=0,
-            status="pending",
-            attempts=0,
-            due_at=now,
-            error=None,
-            replay_of=run_id,
-            created_at=now,
-            finished_at=None,
-            priority=0,
-            crashes=0,
-            parked=False,
-        )
-        for run_id in dict.fromkeys(run_ids)
-        if run_id in old
+    found = [old[run_id] for run_id in dict.fromkeys(run_ids) if run_id in old]
+    seeds = [
+        _Seed(run.event_id, run.handler, run.lane, run.company, run.kind, run.record_id, run.partition, 0, run.id)
+        for run in found
     ]
-    return _insert(db, new)
+    return _insert(db, seeds, now)
 
 
 def runs_by_id(db: sqlite3.Connection, run_ids: Iterable[int]) -> list[Run]:
     """Read runs, oldest first."""
+    return [run_of(row) for row in _rows_by_id(db, run_ids)]
+
+
+def _rows_by_id(db: sqlite3.Connection, run_ids: Iterable[int]) -> list[list[Any]]:
+    ids = list(run_ids)
+    if not ids:
+        return []
     source = "SELECT * FROM runs NOT INDEXED WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
-    return [run_of(row) for row in one_json(db, many_json(RUN_COLUMNS, source), (array(run_ids),))]
+    rows: list[list[Any]] = one_json(db, many_json(RUN_COLUMNS, source), (array(ids),))
+    return rows
 
 
 # What may start ------------------------------------------------------------------------------------------------------
@@ -353,13 +325,12 @@ def advance(db: sqlite3.Connection, lanes: Mapping[str, float]) -> dict[str, Run
         return {}
     heads = one_json(
         db,
-        "SELECT json_group_array(head) FROM (SELECT (SELECT id FROM runs INDEXED BY runs_open_in_lane "
+        "SELECT json_group_array(head) FROM (SELECT (SELECT id FROM runs INDEXED BY runs_open "
         "WHERE lane = wanted.value AND finished_at IS NULL ORDER BY id LIMIT 1) AS head FROM json_each(?) AS wanted) "
         "WHERE head IS NOT NULL",
         (array(lanes),),
     )
-    waiting = [run for run in runs_by_id(db, heads) if run.status == "pending" and run.due_at is None] if heads else []
-    due = [replace(run, due_at=lanes[run.lane or ""]) for run in waiting]
+    due = [run_of(due_row(row, lanes[row[3]])) for row in _rows_by_id(db, heads) if waits_in_lane(row)]
     bulk(
         db,
         "UPDATE runs SET due_at = v.column2 FROM ({values}) AS v WHERE runs.id = v.column1",

@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from pipeflow.errors import StoreError, StoreUnavailable
+from pipeflow.errors import StoreError
 from pipeflow.store.connection import connect, explain, is_trouble, needs_reopening, roll_back
 
 Many = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
@@ -27,6 +27,7 @@ Read = Callable[..., Any]
 LOOK_EVERY = 0.2
 MOST_AT_ONCE = 2_000
 WRITER_CACHE_KIB = 65_536
+_UNKNOWN = -1
 
 
 @dataclass(slots=True, eq=False)
@@ -50,41 +51,28 @@ class _Thread:
         self._cache_kib = cache_kib
         self._queue: SimpleQueue[_Wanted | None] = SimpleQueue()
         self._db: sqlite3.Connection | None = None
-        self._open = False
-        self._guard = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Connect and begin."""
         self._connected()
-        self._open = True
         self._thread.start()
 
     def stop(self) -> None:
-        """Carry out what is under way, and end; blocks."""
-        with self._guard:
-            was_open, self._open = self._open, False
-        if was_open:
+        """Carry out what was submitted before, and end; blocks. Nothing may be submitted any more."""
+        if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
+        self._disconnect()
 
     def submit(self, do: Callable[..., Any], arguments: Any, *, wakes: bool = False) -> asyncio.Future[Any]:
         """Put an operation into the queue; the future ends once it is committed or read."""
         loop = asyncio.get_running_loop()
         wanted = _Wanted(do, arguments, wakes, loop.create_future(), loop)
-        with self._guard:
-            if not self._open:
-                raise StoreUnavailable(f"{self._path} is not open; open the store first.")
-            self._queue.put(wanted)
+        self._queue.put(wanted)
         return wanted.future
 
     def _run(self) -> None:
-        try:
-            self._work()
-        finally:
-            self._disconnect()
-
-    def _work(self) -> None:
         raise NotImplementedError
 
     def _connected(self) -> sqlite3.Connection:
@@ -102,7 +90,7 @@ class _Thread:
 class Reader(_Thread):
     """A thread that reads, one question after the other."""
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         while (wanted := self._queue.get()) is not None:
             try:
                 wanted.result = wanted.do(self._connected(), *wanted.arguments)
@@ -117,21 +105,32 @@ class Writer(_Thread):
     """The thread that writes: whatever has arrived becomes one transaction; what arrives meanwhile is the next.
 
     Operations of one sort in a batch are carried out together, in the order in which they came. `changed` is called in
-    this thread after a commit, here or by another process, that gave the worker something to do.
+    this thread after a commit, here or by another process, that gave the worker something to do. `checkpoints`: its
+    commits also checkpoint; otherwise somebody else does, who watches `commits`.
     """
 
-    def __init__(self, name: str, path: Path, changed: Callable[[], None]) -> None:
+    def __init__(self, name: str, path: Path, changed: Callable[[], None], *, checkpoints: bool) -> None:
         super().__init__(name, path, WRITER_CACHE_KIB)
+        self.commits = 0
         self._changed = changed
-        self._seen_version = -1
+        self._checkpoints = checkpoints
+        self._log_is_long = False
+        self._seen_version = _UNKNOWN
         self._looked_at = 0.0
 
-    def _work(self) -> None:
+    def start(self) -> None:
+        """Connect and begin; what other processes commit from here on is noticed."""
+        self._seen_version = self._version()
+        super().start()
+
+    def _run(self) -> None:
         going = True
         while going:
             batch, going = self._arrived()
             if batch:
                 self._commit(batch)
+            if self._log_is_long:
+                self._finish_log()
             if time.monotonic() - self._looked_at >= LOOK_EVERY:
                 self._look()
 
@@ -148,16 +147,34 @@ class Writer(_Thread):
             return batch, True
         return batch, False
 
+    def finish_log(self) -> None:
+        """Have what is left in the log checkpointed between two batches, so that the next one begins the log anew."""
+        self._log_is_long = True
+
+    def _finish_log(self) -> None:
+        self._log_is_long = False
+        with suppress(sqlite3.Error, StoreError):  # the next commit tells its callers of the same trouble
+            self._connected().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._db is None and not self._checkpoints:
+            super()._connected().execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+        return super()._connected()
+
     def _look(self) -> None:
         """Notice the commits of other processes; SQLite's number does not move with our own."""
         self._looked_at = time.monotonic()
         try:
-            (version,) = self._connected().execute("PRAGMA data_version").fetchone()
-        except (sqlite3.Error, StoreError):
+            version = self._version()
+        except (sqlite3.Error, StoreError):  # the next operation tells its caller of the same trouble
             return
-        if self._seen_version not in (-1, version):
+        if version != self._seen_version:
             self._changed()
         self._seen_version = version
+
+    def _version(self) -> int:
+        (version,) = self._connected().execute("PRAGMA data_version").fetchone()
+        return int(version)
 
     def _commit(self, batch: list[_Wanted]) -> None:
         error = self._transact(batch)
@@ -187,6 +204,7 @@ class Writer(_Thread):
                 for wanted, result in zip(same, results, strict=True):
                     wanted.result = result
             db.execute("COMMIT")
+            self.commits += 1
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to those who asked
             self._undo(error)
             return error
@@ -197,7 +215,7 @@ class Writer(_Thread):
             roll_back(self._db)
         if needs_reopening(error):
             self._disconnect()
-            self._seen_version = -1
+            self._seen_version = _UNKNOWN
 
 
 def hand_over(batch: Sequence[_Wanted]) -> None:

@@ -90,8 +90,7 @@ CREATE INDEX runs_replayed ON runs (event_id) WHERE replay_of IS NOT NULL;
 -- What may start: a run behind another has no due time and is not in here, however many wait.
 CREATE INDEX runs_due ON runs (priority, due_at, id, company, handler)
     WHERE status = 'pending' AND due_at IS NOT NULL AND parked = 0;
-CREATE INDEX runs_open_in_lane ON runs (lane, id) WHERE lane IS NOT NULL AND finished_at IS NULL;
-CREATE INDEX runs_pending ON runs (id) WHERE status = 'pending';
+CREATE INDEX runs_open ON runs (lane, id) WHERE finished_at IS NULL;
 CREATE INDEX runs_running ON runs (id) WHERE status = 'running';
 CREATE INDEX runs_dead ON runs (id) WHERE status = 'dead';
 CREATE INDEX runs_suspect ON runs (id) WHERE suspect = 1;
