@@ -1,0 +1,34 @@
+"""A complete, typed client of Pipedrive. Knows nothing of events, stores and servers; imported lazily."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeflow.catalog import Operation, operations
+    from pipeflow.client.auth import Configuration
+    from pipeflow.client.client import Client
+    from pipeflow.client.model import UNSET, Model
+    from pipeflow.client.pages import OnePage, Page
+
+__all__ = ["UNSET", "Client", "Configuration", "Model", "OnePage", "Operation", "Page", "operations"]
+
+_HOME = {
+    "Client": "pipeflow.client.client",
+    "Configuration": "pipeflow.client.auth",
+    "Model": "pipeflow.client.model",
+    "OnePage": "pipeflow.client.pages",
+    "Operation": "pipeflow.catalog",
+    "Page": "pipeflow.client.pages",
+    "UNSET": "pipeflow.client.model",
+    "operations": "pipeflow.catalog",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'pipeflow.client' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(home), name)

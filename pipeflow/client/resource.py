@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipeflow.catalog import Operation, operation
+from pipeflow.client.answers import typed
+from pipeflow.client.pages import Page
+
 if TYPE_CHECKING:
-    from pipeflow.client.auth import Configuration, OAuth2Configuration
+    from pipeflow.client.auth import Configuration
     from pipeflow.client.client import Client
-    from pipeflow.client.pages import Page
+
+_warned: set[str] = set()
 
 
 class Resource:
-    """One resource of one generation, bound to whoever sends for it."""
+    """One resource of one generation, bound to whoever sends for it.
 
-    def __init__(self, owner: Client | Configuration | OAuth2Configuration | None = None) -> None:
-        raise NotImplementedError
+    Made by a client (`client.deals`), or alone: `WebhooksApi(Configuration(api_key="…"))`.
+    """
 
-    async def _send(self, operation: str, returns: Any, arguments: Mapping[str, Any]) -> Any:
-        """Send `operation` (a catalog id); `arguments` by wire name, `UNSET` ones left out; `returns` types the data."""
-        raise NotImplementedError
+    def __init__(self, owner: Client | Configuration | None = None) -> None:
+        from pipeflow.client.client import Client
 
-    def _page(self, operation: str, item: Any, arguments: Mapping[str, Any]) -> Page[Any]:
+        self._client = owner if isinstance(owner, Client) else Client(owner)
+
+    async def _send(self, operation_id: str, returns: Any, arguments: Mapping[str, Any]) -> Any:
+        """Send an operation (a catalog id); `arguments` go by wire name; `returns` types the data."""
+        sent = _living(operation(operation_id))
+        response = await self._client.transport.send(sent, arguments)
+        if sent.result == "bytes":
+            return arguments.get("to") or response.content
+        if sent.result == "list":
+            return [typed(_item_of(returns), item) for item in response.items]
+        return typed(returns, response.data)
+
+    def _page(self, operation_id: str, item: Any, arguments: Mapping[str, Any]) -> Page[Any]:
         """Prepare a GET list: awaitable for one page, iterable for all; `item` types one element."""
-        raise NotImplementedError
+        return Page(self._client.transport.send, _living(operation(operation_id)), item, arguments)
+
+
+def _item_of(returns: Any) -> Any:
+    from typing import get_args, get_origin
+
+    return get_args(returns)[0] if get_origin(returns) is list else returns
+
+
+def _living(sent: Operation) -> Operation:
+    """Warn once where Pipedrive has retired the operation."""
+    if sent.retired is not None and sent.id not in _warned:
+        _warned.add(sent.id)
+        instead = f"use {sent.retired}" if sent.retired else "nothing replaces it"
+        warnings.warn(f"Pipedrive retired {sent.attribute}: {instead}.", DeprecationWarning, stacklevel=4)
+    return sent

@@ -1,0 +1,79 @@
+"""The client: every resource of Pipedrive's API for one account. Usable alone, without stores and servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+from pipeflow.client.auth import Configuration
+from pipeflow.client.current import CurrentResources, V1Resources, V2Resources
+from pipeflow.client.transport import Transport, close_connections
+from pipeflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeflow.client.answers import Response
+
+
+class Client(CurrentResources):
+    """Act in Pipedrive as one account.
+
+        async with Client(api_token="…") as client:
+            deal = await client.deals.get_deal(42)
+
+    `client.deals` and its like are the current view; `client.v1` and `client.v2` are the generations whole.
+    `base_url` is the root without `/v1`; default `PIPEDRIVE_API_URL`. Without a token, `PIPEDRIVE_API_TOKEN` is used.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration | None = None,
+        *,
+        api_token: str | None = None,
+        base_url: str | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        if configuration is None:
+            token = api_token or os.environ.get("PIPEDRIVE_API_TOKEN")
+            configuration = Configuration(api_key=token, base_url=base_url)
+        self.transport = transport or Transport(configuration)
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Make a client of `PIPEDRIVE_API_TOKEN` and `PIPEDRIVE_API_URL`; raises ConfigError without a token."""
+        if not os.environ.get("PIPEDRIVE_API_TOKEN"):
+            raise ConfigError("PIPEDRIVE_API_TOKEN is not set: in Pipedrive, see Personal preferences > API.")
+        return cls()
+
+    @cached_property
+    def v1(self) -> V1Resources:
+        """Version 1 whole, retired operations included."""
+        return V1Resources(self)
+
+    @cached_property
+    def v2(self) -> V2Resources:
+        """Version 2 whole."""
+        return V2Resources(self)
+
+    @contextmanager
+    def capture(self) -> Iterator[list[Response]]:
+        """Collect the answers of every call inside: status, headers, envelope.
+
+        with client.capture() as sent:
+            await client.deals.get_deal(42)
+        print(sent[0].status, sent[0].headers["x-correlation-id"])
+        """
+        sent: list[Response] = []
+        self.transport.captures.append(sent)
+        try:
+            yield sent
+        finally:
+            self.transport.captures.remove(sent)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await close_connections()

@@ -1,0 +1,143 @@
+"""Lists: awaitable for one page, iterable for all of them. Imports answers and the catalog."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+from pipeflow.catalog import Operation
+from pipeflow.client.answers import Response, typed
+from pipeflow.client.model import UNSET
+
+T = TypeVar("T")
+Send = Callable[[Operation, Mapping[str, Any]], Awaitable[Response]]
+
+log = logging.getLogger("pipeflow.client")
+
+MANY = 10_000
+LARGEST_PAGE = 500
+
+
+class OnePage(Sequence[T]):
+    """One page of a list: a sequence of records.
+
+    `next_cursor` is where the next page begins (a cursor or a start), None at the end. `response` is the whole answer.
+    """
+
+    def __init__(self, data: list[T], response: Response, next_cursor: str | int | None) -> None:
+        self.data = data
+        self.response = response
+        self.next_cursor = next_cursor
+
+    @property
+    def additional_data(self) -> dict[str, Any]:
+        """What Pipedrive says beside the data."""
+        return self.response.part("additional_data")
+
+    @property
+    def related_objects(self) -> dict[str, Any]:
+        """Records that the data names, as Pipedrive sends them (version 1)."""
+        return self.response.part("related_objects")
+
+    @property
+    def related_items(self) -> Any:
+        """What a search gives beside its items."""
+        data = self.response.data
+        return data.get("related_items") if isinstance(data, dict) else None
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        return self.data[index]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.data)
+
+    def __repr__(self) -> str:
+        more = "" if self.next_cursor is None else ", more to come"
+        return f"<{len(self.data)} of {self.response.path}{more}>"
+
+
+class Page(Generic[T]):
+    """A list that was asked for and not fetched yet.
+
+    page = await client.deals.get_deals(limit=50)     # one page
+    async for deal in client.deals.get_deals(): ...   # all, page after page
+    """
+
+    def __init__(
+        self, send: Send, operation: Operation, item: Any, arguments: Mapping[str, Any], most: int | None = None
+    ) -> None:
+        self._send = send
+        self._operation = operation
+        self._item = item
+        self._arguments = arguments
+        self._most = most
+
+    def take(self, most: int) -> Page[T]:
+        """Stop after so many records."""
+        return Page(self._send, self._operation, self._item, self._arguments, most)
+
+    def __await__(self) -> Generator[Any, None, OnePage[T]]:
+        return self._fetch(self._arguments).__await__()
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        arguments = self._largest_pages()
+        seen = 0
+        while self._most is None or seen < self._most:
+            page = await self._fetch(arguments)
+            for record in page.data:
+                if self._most is not None and seen >= self._most:
+                    return
+                seen += 1
+                if seen == MANY + 1:
+                    log.info("%s: more than %d records; a filter or take(n) costs less", self._operation.path, MANY)
+                yield record
+            following = self._following(arguments, page.next_cursor)
+            if following is None:
+                return
+            arguments = following
+
+    async def _fetch(self, arguments: Mapping[str, Any]) -> OnePage[T]:
+        response = await self._send(self._operation, arguments)
+        data = [typed(self._item, item) for item in response.items]
+        return OnePage(data, response, _next(self._operation, response, arguments))
+
+    def _largest_pages(self) -> Mapping[str, Any]:
+        if self._arguments.get("limit", UNSET) is not UNSET:
+            return self._arguments
+        limit = next((p for p in self._operation.parameters if p.wire == "limit"), None)
+        if limit is None:
+            return self._arguments
+        return {**self._arguments, "limit": limit.schema.get("maximum", LARGEST_PAGE)}
+
+    def _following(self, arguments: Mapping[str, Any], next_cursor: str | int | None) -> Mapping[str, Any] | None:
+        """Ask for the next page, unless there is none or it would be this one again."""
+        if next_cursor is None or self._operation.paging == "none":
+            return None
+        name = "start" if isinstance(next_cursor, int) else "cursor"
+        now = arguments.get(name, UNSET)
+        if now == next_cursor or (name == "start" and isinstance(now, int) and next_cursor <= now):  # type: ignore[operator]  # an int where the name is start
+            log.warning("%s: the page after %s is the same one again; stopped", self._operation.path, next_cursor)
+            return None
+        return {**arguments, name: next_cursor}
+
+
+def _next(operation: Operation, response: Response, arguments: Mapping[str, Any]) -> str | int | None:
+    more = response.part("additional_data")
+    cursor = more.get("next_cursor")
+    if isinstance(cursor, str) and cursor:
+        return cursor
+    pagination = more.get("pagination") if isinstance(more.get("pagination"), dict) else more
+    if not isinstance(pagination, dict) or not pagination.get("more_items_in_collection"):
+        return None
+    if isinstance(pagination.get("next_start"), int):
+        return int(pagination["next_start"])
+    start, limit = pagination.get("start"), pagination.get("limit")
+    return start + limit if isinstance(start, int) and isinstance(limit, int) else None

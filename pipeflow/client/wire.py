@@ -1,0 +1,150 @@
+"""Turns an operation and its arguments into what goes over the wire. Plain data; imports catalog and model alone."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from pipeflow.catalog import Operation, Parameter
+from pipeflow.client.model import UNSET
+
+File = tuple[str, Any, str]
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """A request ready to be sent: `json` UNSET means no JSON body."""
+
+    operation: Operation
+    path: str
+    query: list[tuple[str, str]] = field(default_factory=list)
+    json: Any = UNSET
+    form: dict[str, str] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)
+    to: Path | None = None
+
+
+def prepare(operation: Operation, arguments: Mapping[str, Any]) -> Outgoing:
+    """Build the request of an operation.
+
+    Raises ValueError for a path value that is empty, `.`, `..` or None, and for a datetime without a time zone.
+    """
+    given = {wire: value for wire, value in arguments.items() if value is not UNSET}
+    outgoing = Outgoing(operation, _path(operation, given))
+    if (to := given.pop("to", None)) is not None and operation.result == "bytes":
+        outgoing.to = Path(to)
+    body: dict[str, Any] = {}
+    for parameter in operation.parameters:
+        if parameter.wire not in given or parameter.place == "path":
+            continue
+        value = given[parameter.wire]
+        if parameter.place == "json":
+            body[parameter.wire] = _json(value, parameter, operation)
+        elif value is None:
+            continue
+        elif parameter.place == "query":
+            outgoing.query.extend(_query(value, parameter))
+        elif parameter.place == "form":
+            outgoing.form[parameter.wire] = _text(value, parameter)
+        else:
+            outgoing.files[parameter.wire] = _file(value)
+    if operation.body == "json":
+        outgoing.json = body.get("items", []) if operation.array_body else _with_custom_fields(operation, body, given)
+    return outgoing
+
+
+def _with_custom_fields(operation: Operation, body: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    custom = given.get("custom_fields", UNSET)
+    if operation.custom_fields is None or custom is UNSET:
+        return body
+    body.pop("custom_fields", None)
+    values = _plain(custom, operation)
+    if operation.custom_fields == "flat":
+        return {**body, **(values or {})}
+    return {**body, "custom_fields": values}
+
+
+def _path(operation: Operation, given: Mapping[str, Any]) -> str:
+    path = operation.path
+    for parameter in operation.parameters:
+        if parameter.place != "path":
+            continue
+        value = given.get(parameter.wire)
+        text = "" if value is None else str(value)
+        if text in ("", ".", ".."):
+            raise ValueError(f"{operation.attribute}: {parameter.name}={value!r} cannot stand in a path; give an id.")
+        path = path.replace("{" + parameter.wire + "}", quote(text, safe=""))
+    return path
+
+
+def _query(value: Any, parameter: Parameter) -> Iterable[tuple[str, str]]:
+    if isinstance(value, (list, tuple, set, frozenset)):
+        texts = [_text(item, parameter) for item in value]
+        if parameter.style == "multi":
+            return [(parameter.wire, text) for text in texts]
+        return [(parameter.wire, ",".join(texts))]
+    return [(parameter.wire, _text(value, parameter))]
+
+
+def _text(value: Any, parameter: Parameter) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return moment(value, spaced=parameter.format == "datetime")
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value)
+
+
+def _json(value: Any, parameter: Parameter, operation: Operation) -> Any:
+    if isinstance(value, datetime) and parameter.format == "date":
+        return value.date().isoformat()
+    if isinstance(value, datetime):
+        return moment(value, spaced=parameter.format == "datetime")
+    return _plain(value, operation)
+
+
+def _plain(value: Any, operation: Operation) -> Any:
+    if isinstance(value, BaseModel):
+        return _plain(value.model_dump(by_alias=True, exclude_unset=True), operation)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, operation) for key, item in value.items() if item is not UNSET}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item, operation) for item in value]
+    if isinstance(value, datetime):
+        return moment(value, spaced=operation.id.startswith("v1."))
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, time):
+        return value.strftime("%H:%M")
+    return value
+
+
+def moment(value: datetime, *, spaced: bool) -> str:
+    """Write an aware datetime in whole seconds UTC: `2026-01-01 00:00:00` spaced, else `2026-01-01T00:00:00Z`."""
+    if value.tzinfo is None:
+        raise ValueError(f"{value!r} has no time zone: give an aware datetime, such as datetime.now(UTC).")
+    utc = value.astimezone(UTC)
+    return utc.strftime("%Y-%m-%d %H:%M:%S" if spaced else "%Y-%m-%dT%H:%M:%SZ")
+
+
+def _file(value: Any) -> File:
+    if isinstance(value, (str, Path)):
+        return _named(Path(value).name, Path(value).read_bytes())
+    if isinstance(value, bytes):
+        return _named("file", value)
+    if isinstance(value, tuple):
+        name, content, *kind = value
+        return (name, content, kind[0]) if kind else _named(name, content)
+    return _named(Path(getattr(value, "name", "file")).name, value)
+
+
+def _named(name: str, content: Any) -> File:
+    return name, content, mimetypes.guess_type(name)[0] or "application/octet-stream"
