@@ -1,0 +1,287 @@
+"""Receive deliveries: authenticate, read the little that storing needs, store, answer. Raw ASGI in front of the routes.
+
+May import errors, events, vault and the store's rows. It never waits for a handler: 200 means that the body is
+committed, 503 that it is not, so that Pipedrive sends it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from base64 import b64decode
+from binascii import Error as NotBase64
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from hmac import compare_digest
+from typing import Any
+
+from pipeflow.errors import BadCredentials, BodyTooLarge, StoreUnavailable, WebhookError
+from pipeflow.events import read_delivery
+from pipeflow.store.base import NewEvent, Store
+from pipeflow.vault import Vault
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+PREFIX = "/webhooks/"
+BODY_LIMIT = 1024 * 1024
+COMPANIES_FRESH_FOR = 60.0
+MISS_PAUSE = 1.0
+LOG_PAUSE = 10.0
+REMEMBERED_HEADERS = 8
+
+log = logging.getLogger("pipeflow.web.receiver")
+
+
+class _RefusedError(WebhookError):
+    """A delivery answered with `status` and a sentence."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class _SenderGoneError(Exception):
+    """The sender hung up before its body was complete: there is nobody to answer."""
+
+
+@dataclass(slots=True)
+class _Company:
+    """A connected company and the `Authorization` headers found right before, so that checking costs a comparison."""
+
+    id: int
+    accepted: list[bytes] = field(default_factory=list)
+
+
+class Companies:
+    """The companies that deliveries may come from, read from the store at most once a second."""
+
+    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._known: dict[str, _Company] = {}
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    def remembered(self, key: str, now: float) -> _Company | None:
+        """Give the company where it is known without asking the store, as it nearly always is."""
+        return self._known.get(key) if 0 <= now - self._read_at < COMPANIES_FRESH_FOR else None
+
+    async def find(self, key: str) -> _Company | None:
+        """Give the company that `key` of a webhook's path names; None where it is not connected.
+
+        Raises StoreUnavailable where that cannot be known now.
+        """
+        company = self._known.get(key)
+        try:
+            await self._read(MISS_PAUSE if company is None else COMPANIES_FRESH_FOR)
+        except StoreUnavailable:
+            if company is None:
+                raise
+            return company
+        return self._known.get(key)
+
+    async def _read(self, fresh_for: float) -> None:
+        async with self._reading:
+            if 0 <= self._clock() - self._read_at < fresh_for:
+                return
+            accounts = await self._store.accounts()
+            connected = {account.company for account in accounts if account.status != "disconnected"}
+            self._known = {str(number): self._known.get(str(number)) or _Company(number) for number in connected}
+            self._read_at = self._clock()
+
+
+class Receiver:
+    """The ASGI application behind `POST /webhooks/{key}`.
+
+    `counters` counts deliveries by what became of them: `stored`, `known` (delivered before), `unreadable`,
+    `gone` (the sender hung up) and `refused_<status>`.
+    """
+
+    def __init__(self, store: Store, vault: Vault, *, clock: Callable[[], float]) -> None:
+        self.counters: Counter[str] = Counter()
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+        self._companies = Companies(store, clock)
+        self._loud = _Loud(clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            await self._store_delivery(scope, receive)
+        except _SenderGoneError:
+            self.counters["gone"] += 1
+            return
+        except (WebhookError, StoreUnavailable) as error:
+            start, body = self._refuse(scope, error)
+        else:
+            start, body = _STORED
+        await send(start)
+        await send(body)
+
+    async def _store_delivery(self, scope: Scope, receive: Receive) -> None:
+        if scope["method"] != "POST":
+            raise _RefusedError(405, "Webhooks are delivered by POST.")
+        now = self._clock()
+        key = scope["path"][len(PREFIX) :]
+        company = self._companies.remembered(key, now) or await self._companies.find(key)
+        if company is None:
+            raise _RefusedError(404, "No connected company has this address.")
+        self._check_headers(scope["headers"], company)
+        message = await receive()
+        raw = message.get("body", b"")
+        if len(raw) > BODY_LIMIT or message.get("more_body", False) or message["type"] == "http.disconnect":
+            raw = await _read_on(message, receive)
+        head = read_delivery(raw, company.id, now)
+        if head.claimed_company is not None and head.claimed_company != company.id:
+            raise _RefusedError(403, f"The delivery says that it is of company {head.claimed_company}.")
+        event = NewEvent(
+            company=company.id,
+            key=head.key,
+            name=head.name,
+            kind=head.kind,
+            record_id=head.record_id,
+            action=head.action,
+            source="delivery",
+            raw=raw,
+            received_at=now,
+            partition=head.partition,
+            delivery_id=head.delivery_id,
+            occurred_at=head.occurred_at,
+            update_time=head.update_time,
+            actor_id=head.actor_id,
+            bulk=head.bulk,
+            status=head.status,
+        )
+        (event_id,) = await self._store.add_events((event,))
+        self.counters["known" if event_id is None else head.status] += 1
+        if head.status == "unreadable" and event_id is not None:
+            self._loud.warn(
+                "unreadable", "A delivery for company %s cannot be read; kept as event %s", company.id, event_id
+            )
+
+    def _check_headers(self, headers: list[tuple[bytes, bytes]], company: _Company) -> None:
+        authorization = b""
+        for name, value in headers:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"content-type":
+                if value != b"application/json" and not _is_json(value):
+                    raise _RefusedError(415, "A delivery is application/json.")
+            elif name == b"content-length" and len(value) >= 7 and _is_too_long(value):
+                raise BodyTooLarge("A delivery has at most 1 MiB.")
+        for accepted in company.accepted:
+            if compare_digest(accepted, authorization):
+                return
+        self._check_credentials(authorization, company)
+
+    def _check_credentials(self, authorization: bytes, company: _Company) -> None:
+        credentials = _basic(authorization)
+        if credentials is None or not self._vault.accepts(company.id, *credentials):
+            raise BadCredentials("These are not the credentials of this company's webhooks.")
+        if len(company.accepted) < REMEMBERED_HEADERS:
+            company.accepted.append(authorization)
+
+    def _refuse(self, scope: Scope, error: WebhookError | StoreUnavailable) -> tuple[Message, Message]:
+        status = _status(error)
+        self.counters[f"refused_{status}"] += 1
+        where = scope["path"][len(PREFIX) :][:40]
+        if status == 401:
+            self._loud.warn(
+                f"401 {where}",
+                "A delivery for company %s has wrong credentials and was refused. After ten of these Pipedrive bans "
+                "the webhook and its events are lost: look at `pipeflow webhooks`; a restart of `run` makes ours anew.",
+                where,
+            )
+        elif status in (403, 503):
+            self._loud.warn(f"{status} {where}", "A delivery for company %s was answered %s: %s", where, status, error)
+        return _answer(status, str(error) if status != 503 else "Not stored; send it again.", _EXTRA.get(status, ()))
+
+
+class _Loud:
+    """Warnings that are heard but cannot flood the log: one of a sort in ten seconds, with the number left out."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._said: dict[str, float] = {}
+        self._left_out: Counter[str] = Counter()
+
+    def warn(self, sort: str, message: str, *values: object) -> None:
+        now = self._clock()
+        if 0 <= now - self._said.get(sort, float("-inf")) < LOG_PAUSE:
+            self._left_out[sort] += 1
+            return
+        if len(self._said) > 1000:
+            self._said.clear()
+        self._said[sort] = now
+        more = self._left_out.pop(sort, 0)
+        log.warning(message + (" (and %d more like it)" if more else ""), *values, *([more] if more else []))
+
+
+async def _read_on(message: Message, receive: Receive) -> bytes:
+    """Read a body that did not come in one piece, refusing it as soon as it is too large."""
+    parts: list[bytes] = []
+    size = 0
+    while message["type"] != "http.disconnect":
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > BODY_LIMIT:
+            raise BodyTooLarge("A delivery has at most 1 MiB.")
+        if not message.get("more_body", False):
+            return b"".join(parts)
+        message = await receive()
+    raise _SenderGoneError
+
+
+def _is_json(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() == b"application/json"
+
+
+def _is_too_long(content_length: bytes) -> bool:
+    return not content_length.isdigit() or int(content_length[:20]) > BODY_LIMIT
+
+
+def _basic(authorization: bytes) -> tuple[str, str] | None:
+    scheme, _, encoded = authorization.partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        user, colon, password = b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (NotBase64, UnicodeDecodeError):
+        return None
+    return (user, password) if colon else None
+
+
+def _status(error: WebhookError | StoreUnavailable) -> int:
+    match error:
+        case BadCredentials():
+            return 401
+        case BodyTooLarge():
+            return 413
+        case _RefusedError():
+            return error.status
+        case _:
+            return 503
+
+
+_EXTRA: dict[int, tuple[tuple[bytes, bytes], ...]] = {
+    401: ((b"www-authenticate", b'Basic realm="pipeflow"'),),
+    405: ((b"allow", b"POST"),),
+    503: ((b"retry-after", b"5"),),
+}
+
+
+def _answer(status: int, text: str, extra: tuple[tuple[bytes, bytes], ...] = ()) -> tuple[Message, Message]:
+    body = text.encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body)), *extra]
+    return (
+        {"type": "http.response.start", "status": status, "headers": headers},
+        {"type": "http.response.body", "body": body},
+    )
+
+
+_STORED = _answer(200, "")
