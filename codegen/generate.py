@@ -275,7 +275,8 @@ def _section(attribute: str, words: str, methods: list[Method], *resources: Reso
 
 
 def _without_self(signature: str, hints: list[Hints]) -> str:
-    text = re.sub(r"self,?\s*", "", signature, count=1).replace("models.", "").removesuffix(":")
+    text = re.sub(r"self,?\s*", "", signature, count=1).replace("models.", "").replace(" | Unset", "")
+    text = text.removesuffix(":")
     for each in hints:
         text = each.expanded(text)
     return re.sub(r"\(\s*\*, ", "(*, ", text)

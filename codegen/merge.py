@@ -13,7 +13,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,11 @@ SEARCHED = re.compile(r"search.*")
 class Merger:
     """One run: the extracts, the corrections, and the operations they become."""
 
-    def __init__(self, seed: Path, v1: Path, v2: Path, removed: Path) -> None:
+    def __init__(self, seed: Path, v1: Path, v2: Path, removed: Path, corrections: Mapping[str, Any]) -> None:
         self.seed = Extract(seed, prefix="retired.")
         self.v1 = Extract(v1)
         self.v2 = Extract(v2)
         self.removed = {entry["op"]: entry for entry in json.loads(removed.read_text())}
-        corrections = tomllib.loads((HERE / "overrides.toml").read_text())
         self.overrides = corrections["operation"]
         self.fields = corrections["field"]
         self.parameters = corrections["parameter"]
@@ -317,7 +316,8 @@ def main() -> None:
     """Read the four paths from the command line and write the catalog."""
     if len(sys.argv) != 5:
         sys.exit("usage: python -m codegen.merge SEED V1 V2 REMOVED")
-    Merger(*(Path(argument) for argument in sys.argv[1:])).write(CATALOG)
+    seed, v1, v2, removed = (Path(argument) for argument in sys.argv[1:])
+    Merger(seed, v1, v2, removed, tomllib.loads((HERE / "overrides.toml").read_text())).write(CATALOG)
 
 
 if __name__ == "__main__":
