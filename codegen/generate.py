@@ -292,12 +292,14 @@ def _field_line(wire: str, type: str) -> str:
 
 def _record_docstring(model: Model) -> str:
     if not model.givers:
-        record, wire = model.origin or ("", "")
-        return f"The `{wire}` of {a(f'`{record}`')}."
+        (record, wire), *others = model.origins
+        like = f", and {len(others)} field{'s' if len(others) > 1 else ''} like it" if others else ""
+        return f"The `{wire}` of {a(f'`{record}`')}{like}."
     best = min(model.givers, key=lambda giver: (".get_" not in giver, len(giver), giver)).partition(".")[2]
-    others = len(model.givers) - 1
-    words = a(" ".join(re.findall("[A-Z][a-z]*", model.name)).lower()).capitalize()
-    return f"{words}: what `{best}` {f'and {others} more give' if others else 'gives'}."
+    others_give = len(model.givers) - 1
+    words = " ".join(re.findall("[A-Z][a-z]*", model.name)).lower()
+    words = words if words.endswith("s") and not words.endswith("us") else a(words)
+    return f"{words.capitalize()}: what `{best}` {f'and {others_give} more give' if others_give else 'gives'}."
 
 
 def _sorted_by_need(plan: Plan, models: list[Model], retired: bool) -> list[Model]:

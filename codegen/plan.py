@@ -42,7 +42,7 @@ class Model:
     name: str
     module: str
     fields: dict[str, Shape]
-    origin: tuple[str, str] | None
+    origins: list[tuple[str, str]]
     givers: list[str]
     aliases: list[str]
 
@@ -136,8 +136,9 @@ class Plan:
                         module = "retired" if retired else resources.pop() if len(resources) == 1 else "shared"
                         roots = [each for each in sharers if each in self._roots[retired] and each != name]
                         givers = [giver for each in sharers for giver in self._givers[retired, each]]
-                        first = sharers[0]
-                        model = Model(name, module, book.records[first], book.origins[first], givers, roots)
+                        origins = [origin for each in sharers for origin in book.origins[each]]
+                        fields = dict(sorted(book.records[sharers[0]].items(), key=lambda item: item[0] != "id"))
+                        model = Model(name, module, fields, origins, givers, roots)
                     if not retired:
                         living.setdefault(key, model)
                     for each in sharers:

@@ -60,7 +60,7 @@ class Book:
 
     def __init__(self, models: Mapping[str, Schema], renamed: Mapping[str, str]) -> None:
         self.records: dict[str, dict[str, Shape]] = {}
-        self.origins: dict[str, tuple[str, str] | None] = {}
+        self.origins: dict[str, list[tuple[str, str]]] = {}
         self._models = models
         self._renamed = renamed
 
@@ -85,7 +85,9 @@ class Book:
 
     def _record(self, model: Schema, name: str, origin: tuple[str, str] | None) -> Named:
         known = self.records.setdefault(name, {})
-        self.origins.setdefault(name, origin)
+        origins = self.origins.setdefault(name, [])
+        if origin and origin not in origins:
+            origins.append(origin)
         for wire, schema in model["fields"].items():
             shape = self.shape(schema, name + below(wire, schema), (name, wire))
             known[wire] = united(known[wire], shape) if wire in known else shape

@@ -11,6 +11,7 @@ Outcome = Literal["connected", "no_answer", "left_message", "left_voicemail", "w
 class CallLog(Model):
     """A call log: what `call_logs.get_call_log` and 2 more give."""
 
+    id: str | None = None
     outcome: Outcome | str | None = None
     to_phone_number: str | None = None
     start_time: str | None = None
@@ -25,6 +26,5 @@ class CallLog(Model):
     deal_id: int | None = None
     lead_id: str | None = None
     note: str | None = None
-    id: str | None = None
     has_recording: bool | None = None
     company_id: int | None = None

@@ -10,8 +10,8 @@ from pipeflow.client.v1.models.shared import Deal, LabeledValue, PersonPicture
 class DealFollower(Model):
     """A deal follower: what `deals.get_deal_followers` and 1 more give."""
 
-    user_id: int | None = None
     id: int | None = None
+    user_id: int | None = None
     deal_id: int | None = None
     add_time: str | None = None
 
@@ -19,8 +19,8 @@ class DealFollower(Model):
 class Owner(Model):
     """The `owner_id` of a `DealParticipantPerson`."""
 
-    value: int | None = None
     id: int | None = None
+    value: int | None = None
     name: str | None = None
     email: str | None = None
     has_pic: int | None = None
@@ -42,8 +42,9 @@ class DealParticipantPersonOrg(Model):
 
 
 class DealParticipantPerson(Model):
-    """The `person_id` of a `DealParticipant`."""
+    """The `person_id` of a `DealParticipant`, and 1 field like it."""
 
+    id: int | None = None
     active_flag: bool | None = None
     name: str | None = None
     email: list[LabeledValue] | None = None
@@ -76,7 +77,6 @@ class DealParticipantPerson(Model):
     org_id: DealParticipantPersonOrg | None = None
     first_name: str | None = None
     last_name: str | None = None
-    id: int | None = None
     first_char: str | None = None
     add_time: str | None = None
     update_time: str | None = None

@@ -40,7 +40,7 @@ class GoalExpectedOutcome(Model):
 
 
 class Goal(Model):
-    """The `goal` of a `GoalEntry`."""
+    """The `goal` of a `GoalEntry`, and 2 fields like it."""
 
     id: str | None = None
     owner_id: int | None = None
@@ -55,7 +55,7 @@ class Goal(Model):
 
 
 class GoalEntries(Model):
-    """A goal entries: what `goals.get_goals` gives."""
+    """Goal entries: what `goals.get_goals` gives."""
 
     goals: list[Goal] | None = None
 

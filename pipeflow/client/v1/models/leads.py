@@ -47,7 +47,7 @@ class LeadSearchResultItemOwner(Model):
 
 
 class RelatedRecord(Model):
-    """The `person` of a `LeadSearchResultItem`."""
+    """The `person` of a `LeadSearchResultItem`, and 1 field like it."""
 
     id: int | None = None
     name: str | None = None

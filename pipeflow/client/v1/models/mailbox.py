@@ -9,7 +9,7 @@ from pipeflow.client.model import Model
 
 
 class MailParty(Model):
-    """The `from` of a `MailMessage`."""
+    """The `from` of a `MailMessage`, and 5 fields like it."""
 
     id: int | None = None
     email_address: str | None = None

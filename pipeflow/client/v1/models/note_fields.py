@@ -36,8 +36,8 @@ class NoteFieldOption(Model):
 class NoteField(Model):
     """A note field: what `note_fields.get_note_fields` gives."""
 
-    field_type: FieldType | str | None = None
     id: int | None = None
+    field_type: FieldType | str | None = None
     key: str | None = None
     name: str | None = None
     active_flag: bool | None = None

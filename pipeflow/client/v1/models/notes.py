@@ -20,13 +20,13 @@ class Comment(Model):
 
 
 class NoteTitle(Model):
-    """The `deal` of a `Note`."""
+    """The `deal` of a `Note`, and 2 fields like it."""
 
     title: str | None = None
 
 
 class NoteName(Model):
-    """The `organization` of a `Note`."""
+    """The `organization` of a `Note`, and 1 field like it."""
 
     name: str | None = None
 

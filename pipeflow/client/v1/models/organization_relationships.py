@@ -5,7 +5,7 @@ from pipeflow.client.model import Model
 
 
 class RelatedOrganization(Model):
-    """The `rel_owner_org_id` of an `OrganizationRelationship`."""
+    """The `rel_owner_org_id` of an `OrganizationRelationship`, and 1 field like it."""
 
     name: str | None = None
     people_count: int | None = None

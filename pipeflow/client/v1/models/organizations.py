@@ -13,7 +13,7 @@ class Organization(Model):
 class OrganizationFollower(Model):
     """An organization follower: what `organizations.get_organization_followers` and 1 more give."""
 
+    id: int | None = None
     org_id: int | None = None
     user_id: int | None = None
-    id: int | None = None
     add_time: str | None = None

@@ -11,8 +11,8 @@ App = Literal["sales", "projects", "campaigns", "global", "account_settings", "p
 class PermissionSet(Model):
     """A permission set: what `permission_sets.get_permission_set` and 1 more give."""
 
-    contents: list[str] | None = None
     id: str | None = None
+    contents: list[str] | None = None
     name: str | None = None
     description: str | None = None
     app: App | str | None = None

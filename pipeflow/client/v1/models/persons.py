@@ -10,6 +10,7 @@ from pipeflow.client.v1.models.shared import LabeledValue, PersonPicture
 class Person(Model):
     """A person: what `persons.merge_persons` gives."""
 
+    id: int | None = None
     open_deals_count: int | None = None
     related_open_deals_count: int | None = None
     closed_deals_count: int | None = None
@@ -40,7 +41,6 @@ class Person(Model):
     owner_id: int | None = None
     org_id: int | None = None
     merge_what_id: int | None = None
-    id: int | None = None
     company_id: int | None = None
     active_flag: bool | None = None
     phone: list[LabeledValue] | None = None
@@ -60,8 +60,8 @@ class Person(Model):
 class PersonFollower(Model):
     """A person follower: what `persons.get_person_followers` and 1 more give."""
 
-    user_id: int | None = None
     id: int | None = None
+    user_id: int | None = None
     person_id: int | None = None
     add_time: str | None = None
     deal_id: int | None = None

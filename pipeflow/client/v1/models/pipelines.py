@@ -13,7 +13,7 @@ class PipelineConversionStatisticsStageConversion(Model):
 
 
 class PipelineConversionStatistics(Model):
-    """A pipeline conversion statistics: what `pipelines.get_pipeline_conversion_statistics` gives."""
+    """Pipeline conversion statistics: what `pipelines.get_pipeline_conversion_statistics` gives."""
 
     stage_conversions: list[PipelineConversionStatisticsStageConversion] | None = None
     won_conversion: int | None = None
@@ -27,7 +27,7 @@ class PipelineMovementStatisticsMovementsBetweenStages(Model):
 
 
 class PipelineMovementStatisticsDeals(Model):
-    """The `new_deals` of a `PipelineMovementStatistics`."""
+    """The `new_deals` of a `PipelineMovementStatistics`, and 3 fields like it."""
 
     count: int | None = None
     deals_ids: list[int] | None = None
@@ -50,7 +50,7 @@ class PipelineMovementStatisticsAverageAgeInDays(Model):
 
 
 class PipelineMovementStatistics(Model):
-    """A pipeline movement statistics: what `pipelines.get_pipeline_movement_statistics` gives."""
+    """Pipeline movement statistics: what `pipelines.get_pipeline_movement_statistics` gives."""
 
     movements_between_stages: PipelineMovementStatisticsMovementsBetweenStages | None = None
     new_deals: PipelineMovementStatisticsDeals | None = None

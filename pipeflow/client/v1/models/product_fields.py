@@ -28,10 +28,10 @@ FieldType = Literal[
 class ProductField(Model):
     """A product field: what `product_fields.get_product_field` and 3 more give."""
 
+    id: int | None = None
     name: str | None = None
     field_type: FieldType | str | None = None
     options: list[dict[str, Any]] | None = None
-    id: int | None = None
     key: str | None = None
     order_nr: int | None = None
     add_time: str | None = None

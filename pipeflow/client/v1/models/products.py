@@ -7,7 +7,7 @@ from pipeflow.client.model import Model
 class ProductFollower(Model):
     """A product follower: what `products.get_product_followers` and 1 more give."""
 
-    user_id: int | None = None
     id: int | None = None
+    user_id: int | None = None
     product_id: int | None = None
     add_time: str | None = None

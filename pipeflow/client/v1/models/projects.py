@@ -7,6 +7,7 @@ from pipeflow.client.model import Model
 class Activity(Model):
     """An activity: what `projects.get_project_activities` gives."""
 
+    id: int | None = None
     due_date: str | None = None
     due_time: str | None = None
     duration: str | None = None
@@ -18,7 +19,6 @@ class Activity(Model):
     location: str | None = None
     public_description: str | None = None
     outcome: float | None = None
-    id: int | None = None
     done: bool | None = None
     subject: str | None = None
     type: str | None = None
@@ -49,6 +49,7 @@ class Activity(Model):
 class Project(Model):
     """A project: what `projects.get_project` and 4 more give."""
 
+    id: int | None = None
     title: str | None = None
     board_id: float | None = None
     phase_id: float | None = None
@@ -66,7 +67,6 @@ class Project(Model):
     update_time: str | None = None
     status_change_time: str | None = None
     archive_time: str | None = None
-    id: int | None = None
 
 
 class ProjectGroup(Model):

@@ -24,6 +24,6 @@ Item = Literal[
 class Recent(Model):
     """A recent: what `recents.get_recents` gives."""
 
-    item: Item | str | None = None
     id: int | None = None
+    item: Item | str | None = None
     data: dict[str, Any] | None = None

@@ -17,6 +17,7 @@ RevenueMovementType = Literal["new", "recurring", "expansion", "contraction", "n
 class Activity(Model):
     """An activity: what `activities.get_activity` and 7 more give."""
 
+    id: int | None = None
     due_date: str | None = None
     due_time: str | None = None
     duration: str | None = None
@@ -27,7 +28,6 @@ class Activity(Model):
     org_id: int | None = None
     location: str | None = None
     public_description: str | None = None
-    id: int | None = None
     note: str | None = None
     done: bool | None = None
     subject: str | None = None
@@ -81,7 +81,7 @@ class Activity(Model):
 
 
 class DealAge(Model):
-    """The `age` of a `Deal`."""
+    """The `age` of a `Deal`, and 1 field like it."""
 
     y: int | None = None
     m: int | None = None
@@ -102,6 +102,7 @@ class DealStayInPipelineStages(Model):
 class Deal(Model):
     """A deal: what `deals.get_deal` and 6 more give."""
 
+    id: int | None = None
     stage_id: int | None = None
     title: str | None = None
     value: float | None = None
@@ -164,7 +165,6 @@ class Deal(Model):
     arr_currency: str | None = None
     mrr_currency: str | None = None
     acv_currency: str | None = None
-    id: int | None = None
     creator_user_id: DealUser | int | None = None
     user_id: DealUser | int | None = None
     person_id: DealPerson | int | None = None
@@ -197,6 +197,7 @@ class Product(Model):
 class DealProduct(Model):
     """A deal product: what `deals.get_deal_products` and 2 more give."""
 
+    id: int | None = None
     billing_frequency: BillingFrequency | str | None = None
     billing_frequency_cycles: int | None = None
     billing_start_date: str | None = None
@@ -210,7 +211,6 @@ class DealProduct(Model):
     tax: float | None = None
     tax_method: Literal["exclusive", "inclusive", "none"] | str | None = None
     enabled_flag: bool | None = None
-    id: int | None = None
     company_id: int | None = None
     deal_id: int | None = None
     sum: float | None = None
@@ -227,7 +227,7 @@ class DealProduct(Model):
 
 
 class SearchResultItemOwner(Model):
-    """The `owner` of a `DealSearchResultItem`."""
+    """The `owner` of a `DealSearchResultItem`, and 3 fields like it."""
 
     id: int | None = None
 
@@ -258,7 +258,7 @@ class DealSearchResult(Model):
 
 
 class DealsSummaryPerStage(Model):
-    """The `per_stages` of a `PipelineDealsSummary`."""
+    """The `per_stages` of a `PipelineDealsSummary`, and 1 field like it."""
 
     count: int | None = None
     value: float | None = None
@@ -268,14 +268,14 @@ class DealsSummaryPerStage(Model):
 
 
 class DealsSummaryPerCurrencyFull(Model):
-    """The `per_currency_full` of a `PipelineDealsSummary`."""
+    """The `per_currency_full` of a `PipelineDealsSummary`, and 1 field like it."""
 
     count: int | None = None
     value: float | None = None
 
 
 class DealsSummary(Model):
-    """The `deals_summary` of a `Pipeline`."""
+    """The `deals_summary` of a `Pipeline`, and 1 field like it."""
 
     per_stages: dict[str, dict[str, DealsSummaryPerStage]] | None = None
     per_currency: dict[str, int] | None = None
@@ -325,6 +325,7 @@ class OrganizationPicture(Model):
 class Organization(Model):
     """An organization: what `organizations.get_organization` and 4 more give."""
 
+    id: int | None = None
     open_deals_count: int | None = None
     related_open_deals_count: int | None = None
     closed_deals_count: int | None = None
@@ -357,7 +358,6 @@ class Organization(Model):
     address_country: str | None = None
     address_postal_code: str | None = None
     address_formatted_address: str | None = None
-    id: int | None = None
     company_id: int | None = None
     owner_id: Owner | int | None = None
     name: str | None = None
@@ -401,6 +401,7 @@ class OrganizationSearchResult(Model):
 class Person(Model):
     """A person: what `persons.get_person` and 6 more give."""
 
+    id: int | None = None
     open_deals_count: int | None = None
     related_open_deals_count: int | None = None
     closed_deals_count: int | None = None
@@ -428,7 +429,6 @@ class Person(Model):
     name: str | None = None
     first_name: str | None = None
     last_name: str | None = None
-    id: int | None = None
     company_id: int | None = None
     active_flag: bool | None = None
     phone: list[LabeledValue] | None = None

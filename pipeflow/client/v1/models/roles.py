@@ -17,7 +17,7 @@ class Role(Model):
 
 
 class RolePipelines(Model):
-    """A role pipelines: what `roles.get_role_pipelines` and 1 more give."""
+    """Role pipelines: what `roles.get_role_pipelines` and 1 more give."""
 
     pipeline_ids: list[float] | None = None
     visible: bool | None = None

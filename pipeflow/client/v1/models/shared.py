@@ -46,7 +46,7 @@ FieldType = Literal[
 
 
 class DealUser(Model):
-    """The `creator_user_id` of a `Deal`."""
+    """The `creator_user_id` of a `Deal`, and 1 field like it."""
 
     id: int | None = None
     name: str | None = None
@@ -58,7 +58,7 @@ class DealUser(Model):
 
 
 class LabeledValue(Model):
-    """The `email` of a `DealParticipantPerson`."""
+    """The `email` of a `DealParticipantPerson`, and 5 fields like it."""
 
     value: str | None = None
     primary: bool | None = None
@@ -91,6 +91,7 @@ class DealOrg(Model):
 class Deal(Model):
     """A deal: what `stages.get_stage_deals` and 5 more give."""
 
+    id: int | None = None
     stage_id: int | None = None
     title: str | None = None
     value: float | None = None
@@ -154,7 +155,6 @@ class Deal(Model):
     arr_currency: str | None = None
     mrr_currency: str | None = None
     acv_currency: str | None = None
-    id: int | None = None
     creator_user_id: int | DealUser | None = None
     user_id: int | DealUser | None = None
     person_id: int | DealPerson | None = None
@@ -210,7 +210,7 @@ class File(Model):
 
 
 class MailMessageEntryParty(Model):
-    """The `from` of a `MailMessageEntryMessage`."""
+    """The `from` of a `MailMessageEntryMessage`, and 3 fields like it."""
 
     id: int | None = None
     email_address: str | None = None
@@ -272,7 +272,7 @@ class MailMessageEntry(Model):
 
 
 class PictureSizes(Model):
-    """The `pictures` of a `DealParticipantPersonPicture`."""
+    """The `pictures` of a `DealParticipantPersonPicture`, and 1 field like it."""
 
     field_128: str | None = Field(default=None, alias="128")
     field_512: str | None = Field(default=None, alias="512")
@@ -353,7 +353,7 @@ class RoleAssignment(Model):
 
 
 class RoleSettings(Model):
-    """A role settings: what `roles.get_role_settings` and 2 more give."""
+    """Role settings: what `roles.get_role_settings` and 2 more give."""
 
     id: int | None = None
     deal_default_visibility: Literal[1, 3, 5, 7] | int | float | None = None

@@ -5,6 +5,6 @@ from pipeflow.client.model import Model
 
 
 class UserConnections(Model):
-    """A user connections: what `user_connections.get_user_connections` gives."""
+    """User connections: what `user_connections.get_user_connections` gives."""
 
     google: str | None = None

@@ -5,7 +5,7 @@ from pipeflow.client.model import Model
 
 
 class UserSettings(Model):
-    """A user settings: what `user_settings.get_user_settings` gives."""
+    """User settings: what `user_settings.get_user_settings` gives."""
 
     marketplace_team: bool | None = None
     list_limit: float | None = None

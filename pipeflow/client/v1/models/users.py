@@ -55,7 +55,7 @@ class User(Model):
 
 
 class UserPermissions(Model):
-    """A user permissions: what `users.get_user_permissions` gives."""
+    """User permissions: what `users.get_user_permissions` gives."""
 
     can_add_custom_fields: bool | None = None
     can_add_products: bool | None = None

@@ -10,7 +10,7 @@ from pipeflow.client.v2.models.shared import Address, RelatedRecord, SearchResul
 
 
 class LabeledValue(Model):
-    """The `emails` of a `Person`."""
+    """The `emails` of a `Person`, and 2 fields like it."""
 
     value: str | None = None
     primary: bool | None = None

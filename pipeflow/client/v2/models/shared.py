@@ -9,7 +9,7 @@ Status = Literal["not_started", "running", "completed", "failed", "rejected"]
 
 
 class Address(Model):
-    """The `location` of an `Activity`."""
+    """The `location` of an `Activity`, and 2 fields like it."""
 
     value: str | None = None
     country: str | None = None
@@ -45,14 +45,14 @@ class Deleted(Model):
 
 
 class FieldDialog(Model):
-    """The `show_in_add_deal_dialog` of an `OrganizationFieldUiVisibility`."""
+    """The `show_in_add_deal_dialog` of an `OrganizationFieldUiVisibility`, and 2 fields like it."""
 
     show: bool | None = None
     order: int | None = None
 
 
 class FieldImportantFields(Model):
-    """The `important_fields` of a `DealField`."""
+    """The `important_fields` of a `DealField`, and 3 fields like it."""
 
     enabled: bool | None = None
     stage_ids: list[int] | None = None
@@ -69,13 +69,13 @@ class FieldOption(Model):
 
 
 class FieldRequiredFields(Model):
-    """The `required_fields` of an `OrganizationField`."""
+    """The `required_fields` of an `OrganizationField`, and 2 fields like it."""
 
     enabled: bool | None = None
 
 
 class FieldSubfield(Model):
-    """The `subfields` of an `ActivityField`."""
+    """The `subfields` of an `ActivityField`, and 5 fields like it."""
 
     field_code: str | None = None
     field_name: str | None = None
@@ -83,7 +83,7 @@ class FieldSubfield(Model):
 
 
 class FieldUiVisibility(Model):
-    """The `ui_visibility` of an `ActivityField`."""
+    """The `ui_visibility` of an `ActivityField`, and 2 fields like it."""
 
     add_visible_flag: bool | None = None
     details_visible_flag: bool | None = None
@@ -106,14 +106,14 @@ class FollowerChange(Model):
 
 
 class RelatedRecord(Model):
-    """The `phase` of a `ProjectSearchResultItem`."""
+    """The `phase` of a `ProjectSearchResultItem`, and 7 fields like it."""
 
     id: int | None = None
     name: str | None = None
 
 
 class SearchResultItemOwner(Model):
-    """The `owner` of a `DealSearchResultItem`."""
+    """The `owner` of a `DealSearchResultItem`, and 5 fields like it."""
 
     id: int | None = None
 
