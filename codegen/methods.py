@@ -171,9 +171,8 @@ def _words(operation: Operation, parameter: Parameter) -> str | None:
         return "where to begin; a loop goes on by itself."
     if parameter.place == "file":
         return "a path, bytes, or `(name, bytes or binary file[, content type])`."
-    return (
-        "; ".join(_limits(parameter)).capitalize() + "." if _limits(parameter) else MOMENTS.get(parameter.format or "")
-    )
+    limits = _limits(parameter)
+    return f"{'; '.join(limits)}." if limits else MOMENTS.get(parameter.format or "")
 
 
 def _limits(parameter: Parameter) -> list[str]:

@@ -838,7 +838,7 @@ class DealsApi(DealsKept):
         `GET /v1/deals/search`, 40 tokens. Scope: `deals:read` or `deals:full` or `search:read`.
 
         Args:
-            term: At least 2 characters.
+            term: at least 2 characters.
             start: where to begin; a loop goes on by itself.
             limit: elements a page; a loop over all pages takes the most.
 

@@ -97,7 +97,7 @@ class GoalsApi(Resource):
         `GET /v1/goals/find`, 2 tokens. Scope: `goals:read` or `goals:full`.
 
         Args:
-            is_active: True if left out.
+            is_active: true if left out.
 
         Raises:
             ClientError: the call failed in another way; see `pipeflow.errors`.

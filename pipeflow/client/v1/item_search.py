@@ -54,7 +54,7 @@ class ItemSearchApi(Resource):
         `GET /v1/itemSearch`, 40 tokens. Scope: `search:read`.
 
         Args:
-            term: At least 2 characters.
+            term: at least 2 characters.
             start: where to begin; a loop goes on by itself.
             limit: elements a page; a loop over all pages takes the most.
 
@@ -94,8 +94,8 @@ class ItemSearchApi(Resource):
         `GET /v1/itemSearch/field`, 40 tokens. Scope: `search:read`.
 
         Args:
-            term: At least 2 characters.
-            exact_match: False if left out.
+            term: at least 2 characters.
+            exact_match: false if left out.
             start: where to begin; a loop goes on by itself.
             limit: elements a page; a loop over all pages takes the most.
 

@@ -260,7 +260,7 @@ class LeadsApi(LeadsKept):
         `GET /v1/leads/search`, 40 tokens. Scope: `leads:read` or `leads:full` or `search:read`.
 
         Args:
-            term: At least 2 characters.
+            term: at least 2 characters.
             start: where to begin; a loop goes on by itself.
             limit: elements a page; a loop over all pages takes the most.
 

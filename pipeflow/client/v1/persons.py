@@ -519,7 +519,7 @@ class PersonsApi(PersonsKept):
         `GET /v1/persons/search`, 40 tokens. Scope: `contacts:read` or `contacts:full` or `search:read`.
 
         Args:
-            term: At least 2 characters.
+            term: at least 2 characters.
             start: where to begin; a loop goes on by itself.
             limit: elements a page; a loop over all pages takes the most.
 

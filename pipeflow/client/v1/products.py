@@ -266,7 +266,7 @@ class ProductsApi(ProductsKept):
         `GET /v1/products/search`, 40 tokens. Scope: `products:read` or `products:full` or `search:read`.
 
         Args:
-            term: At least 2 characters.
+            term: at least 2 characters.
             start: where to begin; a loop goes on by itself.
             limit: elements a page; a loop over all pages takes the most.
 

@@ -134,7 +134,7 @@ class RolesApi(Resource):
         `GET /v1/roles/{id}/pipelines`, 2 tokens. Scope: `admin`.
 
         Args:
-            visible: True if left out.
+            visible: true if left out.
 
         Raises:
             NotFound: no role has this id, or the user may not see it.

@@ -48,7 +48,7 @@ class UsersKept(Resource):
         `GET /v1/users/find`, 40 tokens. Scope: `users:read`.
 
         Args:
-            search_by_email: False if left out.
+            search_by_email: false if left out.
 
         Raises:
             ClientError: the call failed in another way; see `pipeflow.errors`.

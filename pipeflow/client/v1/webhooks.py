@@ -48,7 +48,7 @@ class WebhooksApi(Resource):
         `POST /v1/webhooks`, 10 tokens. Scope: `admin`.
 
         Args:
-            name: At most 255 characters.
+            name: at most 255 characters.
 
         Raises:
             BadRequest: Pipedrive refuses a value.

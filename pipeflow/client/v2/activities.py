@@ -113,7 +113,7 @@ class ActivitiesApi(Resource):
         `GET /api/v2/activities`, 10 tokens. Scope: `activities:read` or `activities:full`.
 
         Args:
-            ids: At most 100.
+            ids: at most 100.
             sort_by: "id" if left out.
             sort_direction: "asc" if left out.
             limit: elements a page, at most 500; a loop over all pages takes the most.

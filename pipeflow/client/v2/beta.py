@@ -69,7 +69,7 @@ class BetaApi(Resource):
         `POST /api/v2/projectFields`, 5 tokens. Scope: `project-fields:full`.
 
         Args:
-            field_name: At most 255 characters.
+            field_name: at most 255 characters.
 
         Raises:
             BadRequest: Pipedrive refuses a value.
@@ -159,7 +159,7 @@ class BetaApi(Resource):
         `POST /api/v2/tasks`, 5 tokens. Scope: `projects:full`.
 
         Args:
-            title: At most 255 characters.
+            title: at most 255 characters.
 
         Raises:
             BadRequest: Pipedrive refuses a value.
@@ -415,7 +415,7 @@ class BetaApi(Resource):
         `GET /api/v2/projects/search`, 20 tokens. Scope: `projects:read` or `projects:full` or `search:read`.
 
         Args:
-            term: At least 2 characters.
+            term: at least 2 characters.
             limit: elements a page, at most 500; a loop over all pages takes the most.
             cursor: where to begin; a loop goes on by itself.
 
@@ -474,7 +474,7 @@ class BetaApi(Resource):
         `PATCH /api/v2/projectFields/{field_code}`, 5 tokens. Scope: `project-fields:full`.
 
         Args:
-            field_name: At most 255 characters.
+            field_name: at most 255 characters.
 
         Raises:
             NotFound: no project field has this id, or the user may not see it.
@@ -567,7 +567,7 @@ class BetaApi(Resource):
         `PATCH /api/v2/tasks/{id}`, 5 tokens. Scope: `projects:full`.
 
         Args:
-            title: At most 255 characters.
+            title: at most 255 characters.
 
         Raises:
             NotFound: no task has this id, or the user may not see it.

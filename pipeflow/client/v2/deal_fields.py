@@ -54,7 +54,7 @@ class DealFieldsApi(Resource):
         `POST /api/v2/dealFields`, 5 tokens. Scope: `admin` or `deal-fields:full`.
 
         Args:
-            field_name: At most 255 characters.
+            field_name: at most 255 characters.
 
         Raises:
             BadRequest: Pipedrive refuses a value.
@@ -195,7 +195,7 @@ class DealFieldsApi(Resource):
         `PATCH /api/v2/dealFields/{field_code}`, 5 tokens. Scope: `deals:full` or `admin` or `deal-fields:full`.
 
         Args:
-            field_name: At most 255 characters.
+            field_name: at most 255 characters.
 
         Raises:
             NotFound: no deal field has this id, or the user may not see it.

@@ -46,7 +46,7 @@ class DealInstallmentsApi(Resource):
         `GET /api/v2/deals/installments`, 10 tokens. Scope: `deals:read` or `deals:full`.
 
         Args:
-            deal_ids: At most 100.
+            deal_ids: at most 100.
             cursor: where to begin; a loop goes on by itself.
             limit: elements a page, at most 500; a loop over all pages takes the most.
             sort_by: "id" if left out.

@@ -116,7 +116,7 @@ class DealProductsApi(Resource):
         `DELETE /api/v2/deals/{id}/products`, 15 tokens. Scope: `products:full` or `deals:full`.
 
         Args:
-            ids: At most 100.
+            ids: at most 100.
 
         Raises:
             NotFound: no deal has this id, or the user may not see it.
@@ -169,7 +169,7 @@ class DealProductsApi(Resource):
         `deals:full`.
 
         Args:
-            deal_ids: At most 100.
+            deal_ids: at most 100.
             cursor: where to begin; a loop goes on by itself.
             limit: elements a page, at most 500; a loop over all pages takes the most.
             sort_by: "id" if left out.

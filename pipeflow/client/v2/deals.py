@@ -199,7 +199,7 @@ class DealsApi(Resource):
         `GET /api/v2/deals/archived`, 20 tokens. Scope: `deals:read` or `deals:full`.
 
         Args:
-            ids: At most 100.
+            ids: at most 100.
             sort_by: "id" if left out.
             sort_direction: "asc" if left out.
             custom_fields: the keys of the custom fields to answer with, at most 15.
@@ -354,7 +354,7 @@ class DealsApi(Resource):
         `GET /api/v2/deals`, 10 tokens. Scope: `deals:read` or `deals:full`.
 
         Args:
-            ids: At most 100.
+            ids: at most 100.
             sort_by: "id" if left out.
             sort_direction: "asc" if left out.
             custom_fields: the keys of the custom fields to answer with, at most 15.
@@ -430,7 +430,7 @@ class DealsApi(Resource):
         `GET /api/v2/deals/search`, 20 tokens. Scope: `deals:read` or `deals:full` or `search:read`.
 
         Args:
-            term: At least 2 characters.
+            term: at least 2 characters.
             limit: elements a page, at most 500; a loop over all pages takes the most.
             cursor: where to begin; a loop goes on by itself.
 

@@ -40,7 +40,7 @@ class ItemSearchApi(Resource):
         `GET /api/v2/itemSearch`, 20 tokens. Scope: `search:read`.
 
         Args:
-            term: At least 2 characters.
+            term: at least 2 characters.
             limit: elements a page, at most 100; a loop over all pages takes the most.
             cursor: where to begin; a loop goes on by itself.
 
@@ -77,7 +77,7 @@ class ItemSearchApi(Resource):
         `GET /api/v2/itemSearch/field`, 20 tokens. Scope: `search:read`.
 
         Args:
-            term: At least 2 characters.
+            term: at least 2 characters.
             match: "exact" if left out.
             limit: elements a page, at most 500; a loop over all pages takes the most.
             cursor: where to begin; a loop goes on by itself.

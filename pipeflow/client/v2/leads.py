@@ -72,7 +72,7 @@ class LeadsApi(Resource):
         `GET /api/v2/leads/search`, 20 tokens. Scope: `leads:read` or `leads:full` or `search:read`.
 
         Args:
-            term: At least 2 characters.
+            term: at least 2 characters.
             limit: elements a page, at most 500; a loop over all pages takes the most.
             cursor: where to begin; a loop goes on by itself.
 

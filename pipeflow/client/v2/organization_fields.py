@@ -53,7 +53,7 @@ class OrganizationFieldsApi(Resource):
         `POST /api/v2/organizationFields`, 5 tokens. Scope: `admin` or `contact-fields:full`.
 
         Args:
-            field_name: At most 255 characters.
+            field_name: at most 255 characters.
 
         Raises:
             BadRequest: Pipedrive refuses a value.
@@ -196,7 +196,7 @@ class OrganizationFieldsApi(Resource):
         `contact-fields:full`.
 
         Args:
-            field_name: At most 255 characters.
+            field_name: at most 255 characters.
 
         Raises:
             NotFound: no organization field has this id, or the user may not see it.

@@ -53,7 +53,7 @@ class PersonFieldsApi(Resource):
         `POST /api/v2/personFields`, 5 tokens. Scope: `admin` or `contact-fields:full`.
 
         Args:
-            field_name: At most 255 characters.
+            field_name: at most 255 characters.
 
         Raises:
             BadRequest: Pipedrive refuses a value.
@@ -194,7 +194,7 @@ class PersonFieldsApi(Resource):
         `contact-fields:full`.
 
         Args:
-            field_name: At most 255 characters.
+            field_name: at most 255 characters.
 
         Raises:
             NotFound: no person field has this id, or the user may not see it.

@@ -253,7 +253,7 @@ class PersonsApi(Resource):
         `GET /api/v2/persons`, 10 tokens. Scope: `contacts:read` or `contacts:full`.
 
         Args:
-            ids: At most 100.
+            ids: at most 100.
             sort_by: "id" if left out.
             sort_direction: "asc" if left out.
             custom_fields: the keys of the custom fields to answer with, at most 15.
@@ -301,7 +301,7 @@ class PersonsApi(Resource):
         `GET /api/v2/persons/search`, 20 tokens. Scope: `contacts:read` or `contacts:full` or `search:read`.
 
         Args:
-            term: At least 2 characters.
+            term: at least 2 characters.
             limit: elements a page, at most 500; a loop over all pages takes the most.
             cursor: where to begin; a loop goes on by itself.
 

@@ -50,7 +50,7 @@ class ProductFieldsApi(Resource):
         `POST /api/v2/productFields`, 5 tokens. Scope: `products:full` or `product-fields:full`.
 
         Args:
-            field_name: At most 255 characters.
+            field_name: at most 255 characters.
 
         Raises:
             BadRequest: Pipedrive refuses a value.
@@ -182,7 +182,7 @@ class ProductFieldsApi(Resource):
         `PATCH /api/v2/productFields/{field_code}`, 5 tokens. Scope: `products:full` or `product-fields:full`.
 
         Args:
-            field_name: At most 255 characters.
+            field_name: at most 255 characters.
 
         Raises:
             NotFound: no product field has this id, or the user may not see it.

@@ -275,7 +275,7 @@ class ProductsApi(Resource):
         `GET /api/v2/products`, 10 tokens. Scope: `products:read` or `products:full`.
 
         Args:
-            ids: At most 100.
+            ids: at most 100.
             cursor: where to begin; a loop goes on by itself.
             limit: elements a page, at most 500; a loop over all pages takes the most.
             sort_by: "id" if left out.
@@ -316,7 +316,7 @@ class ProductsApi(Resource):
         `GET /api/v2/products/search`, 20 tokens. Scope: `products:read` or `products:full` or `search:read`.
 
         Args:
-            term: At least 2 characters.
+            term: at least 2 characters.
             limit: elements a page, at most 500; a loop over all pages takes the most.
             cursor: where to begin; a loop goes on by itself.
 

@@ -52,7 +52,7 @@ class ProjectFieldsApi(Resource):
         `POST /api/v2/projectFields`, 5 tokens. Scope: `project-fields:full`.
 
         Args:
-            field_name: At most 255 characters.
+            field_name: at most 255 characters.
 
         Raises:
             BadRequest: Pipedrive refuses a value.
@@ -179,7 +179,7 @@ class ProjectFieldsApi(Resource):
         `PATCH /api/v2/projectFields/{field_code}`, 5 tokens. Scope: `project-fields:full`.
 
         Args:
-            field_name: At most 255 characters.
+            field_name: at most 255 characters.
 
         Raises:
             NotFound: no project field has this id, or the user may not see it.

@@ -220,7 +220,7 @@ class ProjectsApi(Resource):
         `GET /api/v2/projects/search`, 20 tokens. Scope: `projects:read` or `projects:full` or `search:read`.
 
         Args:
-            term: At least 2 characters.
+            term: at least 2 characters.
             limit: elements a page, at most 500; a loop over all pages takes the most.
             cursor: where to begin; a loop goes on by itself.
 

@@ -39,7 +39,7 @@ class TasksApi(Resource):
         `POST /api/v2/tasks`, 5 tokens. Scope: `projects:full`.
 
         Args:
-            title: At most 255 characters.
+            title: at most 255 characters.
 
         Raises:
             BadRequest: Pipedrive refuses a value.
@@ -142,7 +142,7 @@ class TasksApi(Resource):
         `PATCH /api/v2/tasks/{id}`, 5 tokens. Scope: `projects:full`.
 
         Args:
-            title: At most 255 characters.
+            title: at most 255 characters.
 
         Raises:
             NotFound: no task has this id, or the user may not see it.
