@@ -1,4 +1,4 @@
-"""Imports recipes: each file once, as `recipes.<path>`, all of them or none. Imports the registry."""
+"""Imports recipes: each file once, as `recipes.<path>`, all of them or none. Imports errors alone."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeflow.errors import ConfigError
-from pipeflow.registry import Registry, collecting, stop_collecting
 
 PACKAGE = "recipes"
 
 
-def load_recipes(target: str | Path) -> Registry:
-    """Load a folder, a file or a dotted module; see `pipeflow.registry.load`."""
-    registry = Registry()
+def import_recipes(target: str | Path) -> None:
+    """Import the recipes of a folder, a file or a dotted module; raises ConfigError, naming file and line."""
     path = Path(target)
-    with _all_or_nothing(), _into(registry):
+    with _all_or_nothing():
         if path.is_dir():
             _load_folder(path.resolve())
         elif path.is_file():
@@ -30,16 +28,6 @@ def load_recipes(target: str | Path) -> Registry:
             raise ConfigError(f"There is no recipe at {target}: name a folder, a file or a dotted module.")
         else:
             _load_module(str(target))
-    return registry
-
-
-@contextmanager
-def _into(registry: Registry) -> Iterator[None]:
-    token = collecting(registry)
-    try:
-        yield
-    finally:
-        stop_collecting(token)
 
 
 @contextmanager

@@ -125,16 +125,6 @@ DEFAULT = Registry()
 """Where recipes register that are imported outside of `load`, as tests do."""
 
 
-def collecting(registry: Registry) -> Any:
-    """Send what is decorated from now on into `registry`; give the token that `stop_collecting` takes."""
-    return _collecting.set(registry)
-
-
-def stop_collecting(token: Any) -> None:
-    """End what `collecting` began."""
-    _collecting.reset(token)
-
-
 def on(
     *patterns: str,
     when: Predicate | None = None,
@@ -429,6 +419,12 @@ def load(target: str | Path) -> Registry:
 
     Raises ConfigError, naming file and line, for whatever keeps a recipe from being imported; then nothing is loaded.
     """
-    from pipeflow.loading import load_recipes
+    from pipeflow.loading import import_recipes
 
-    return load_recipes(target)
+    registry = Registry()
+    token = _collecting.set(registry)
+    try:
+        import_recipes(target)
+    finally:
+        _collecting.reset(token)
+    return registry

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from pipeflow.client.auth import Configuration
-from pipeflow.client.current import CurrentResources, V1Resources, V2Resources
+from pipeflow.client.current import CurrentResources
 from pipeflow.client.transport import Transport, close_connections
 from pipeflow.errors import ConfigError
 
@@ -46,16 +45,6 @@ class Client(CurrentResources):
         if not os.environ.get("PIPEDRIVE_API_TOKEN"):
             raise ConfigError("PIPEDRIVE_API_TOKEN is not set: in Pipedrive, see Personal preferences > API.")
         return cls()
-
-    @cached_property
-    def v1(self) -> V1Resources:
-        """Version 1 whole, retired operations included."""
-        return V1Resources(self)
-
-    @cached_property
-    def v2(self) -> V2Resources:
-        """Version 2 whole."""
-        return V2Resources(self)
 
     @contextmanager
     def capture(self) -> Iterator[list[Response]]:

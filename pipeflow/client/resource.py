@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeflow.catalog import Operation, operation
@@ -33,7 +34,7 @@ class Resource:
         sent = _living(operation(operation_id))
         response = await self._client.transport.send(sent, arguments)
         if sent.result == "bytes":
-            return arguments.get("to") or response.content
+            return Path(arguments["to"]) if arguments.get("to") is not None else response.content
         if sent.result == "list":
             return [typed(_item_of(returns), item) for item in response.items]
         return typed(returns, response.data)

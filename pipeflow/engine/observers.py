@@ -1,4 +1,4 @@
-"""What the engine tells those who watch it, and a watcher that says it in plain words. May import events and store rows."""
+"""What the engine tells those who watch it, and a watcher that says it in plain words. Imports store rows alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeflow.store.base import Closing, Run, StoredEvent
 
 
 class Observer(Protocol):
-    """Somebody who watches an engine: add one with `engine.observers.append(...)`. Called on the loop; must not block."""
+    """Somebody who watches an engine (`engine.observers.append(...)`). Called on the loop; must not block."""
 
     def event_dispatched(self, event: StoredEvent, handlers: Sequence[str]) -> None:
         """An event was dispatched: runs of these handlers were made (none where no handler wanted it)."""

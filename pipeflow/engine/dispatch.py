@@ -1,0 +1,96 @@
+"""Dispatch: which runs an event makes, in stored order. Imports events, registry and store rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import orjson
+
+from pipeflow.events import names_of, normalise
+from pipeflow.registry import Registry
+from pipeflow.store.base import Dispatch, NewRun, Owned, RecordState, Run, Store, StoredEvent
+
+BATCH = 256
+
+Key = tuple[int, str, str]
+
+
+class Dispatcher:
+    """Decides for each stored event what it is called, whether it is stale, and which handlers run on it."""
+
+    def __init__(self, store: Store, registry: Registry) -> None:
+        self._store = store
+        self._registry = registry
+
+    async def step(self, owned: Owned, now: float) -> tuple[list[StoredEvent], list[Run]]:
+        """Dispatch the next events, oldest first; give them as they are stored now, and the runs made."""
+        events = await self._store.undispatched(owned, limit=BATCH)
+        if not events:
+            return [], []
+        known = await self._store.records({_key(event) for event in events})
+        decisions = [self._decide(event, known) for event in events]
+        runs = await self._store.dispatch(decisions, owned, now)
+        return [_dispatched(*pair, now) for pair in zip(events, decisions, strict=True)], runs
+
+    def _decide(self, event: StoredEvent, known: dict[Key, RecordState]) -> Dispatch:
+        if event.source == "tick":
+            return self._decide_tick(event)
+        try:
+            payload = normalise(event.raw)
+        except ValueError:
+            return Dispatch(event.id, (event.name,), "unreadable")
+        names = names_of(payload)
+        before = known.get(_key(event))
+        if _is_twin(event, before):
+            return Dispatch(event.id, names, "twin")
+        stale = _is_stale(event, before)
+        state: RecordState | None = None
+        if not stale:
+            state = RecordState(
+                company=event.company,
+                kind=event.kind,
+                record_id=event.record_id,
+                update_time=event.update_time,
+                source=event.source,
+                state=orjson.dumps(payload.state),
+                deleted=event.action == "deleted",
+            )
+            known[_key(event)] = state
+        runs = self._runs(event, names)
+        return Dispatch(event.id, names, "dispatched" if runs else "unmatched", stale, runs=runs, record=state)
+
+    def _decide_tick(self, event: StoredEvent) -> Dispatch:
+        job = self._registry.jobs.get(event.record_id)
+        if job is None:
+            return Dispatch(event.id, (event.name,), "unmatched")
+        run = NewRun(job.name, f"{job.name}|{event.company}")
+        return Dispatch(event.id, (event.name,), "dispatched", runs=(run,))
+
+    def _runs(self, event: StoredEvent, names: Sequence[str]) -> tuple[NewRun, ...]:
+        record = f"{event.company}|{event.kind}|{event.record_id}"
+        return tuple(
+            NewRun(handler.name, f"{handler.name}|{record}" if handler.ordered else None)
+            for handler in self._registry.matching(names)
+        )
+
+
+def _dispatched(event: StoredEvent, decision: Dispatch, now: float) -> StoredEvent:
+    return replace(event, names=decision.names, status=decision.status, stale=decision.stale, dispatched_at=now)
+
+
+def _key(event: StoredEvent) -> Key:
+    return event.company, event.kind, event.record_id
+
+
+def _is_twin(event: StoredEvent, before: RecordState | None) -> bool:
+    """The late delivery of a change that polling found: same record, same time of update."""
+    if before is None or before.source != "poll" or event.source != "delivery":
+        return False
+    return event.update_time is not None and event.update_time == before.update_time
+
+
+def _is_stale(event: StoredEvent, before: RecordState | None) -> bool:
+    if before is None or before.update_time is None or event.update_time is None:
+        return False
+    return event.update_time < before.update_time

@@ -1,0 +1,148 @@
+"""One attempt: call the handler or job with what it asks for, and say how it ended. Imports accounts and retry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from pipeflow.engine.accounts import Accounts
+from pipeflow.engine.retry import Decision, decide
+from pipeflow.errors import NotConnected
+from pipeflow.events import Event, build_event, normalise
+from pipeflow.registry import Argument, Handler, Job, logger_of
+from pipeflow.store.base import Account, Closing, Run, Store, StoredEvent
+
+log = logging.getLogger("pipeflow.engine")
+
+
+class OnceMemory:
+    """Where `run.once` keeps its results: in the store, as JSON."""
+
+    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def once(self, run_id: int, key: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Give what is remembered under `key`, or call and remember."""
+        kept = await self._store.once(run_id, key)
+        if kept is not None:
+            return orjson.loads(kept)
+        result = await call()
+        await self._store.remember(run_id, key, orjson.dumps(result, default=_as_json), self._clock())
+        return result
+
+
+class Executor:
+    """Executes attempts. `slots` threads are kept for handlers that are plain functions."""
+
+    def __init__(
+        self, store: Store, accounts: Accounts, delays: Sequence[float], slots: int, clock: Callable[[], float]
+    ) -> None:
+        self._accounts = accounts
+        self._delays = delays
+        self._clock = clock
+        self._memory = OnceMemory(store, clock)
+        self._threads = ThreadPoolExecutor(slots, "handler")
+
+    def close(self) -> None:
+        """Let go of the threads; one that still works is left to itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def execute(self, entry: Handler | Job, run: Run, stored: StoredEvent) -> tuple[Closing, float]:
+        """Call `entry` and give how it ended, with the seconds for which its account must rest (0: none).
+
+        Raises CancelledError where the engine takes the attempt back.
+        """
+        try:
+            async with asyncio.timeout(entry.timeout) as limit:
+                skipped = await self._call(entry, run, stored)
+        except TimeoutError as error:
+            late = TimeoutError(f"{entry.name} was still at work after {entry.timeout:g} s")
+            return await self._failed(late if limit.expired() else error, run)
+        except Exception as error:  # noqa: BLE001  # whatever a handler raises becomes of its run, never of the engine
+            return await self._failed(error, run)
+        if skipped:
+            return Closing(run.id, "skipped", "skipped", error=skipped), 0.0
+        return Closing(run.id, "succeeded", "succeeded"), 0.0
+
+    async def _call(self, entry: Handler | Job, run: Run, stored: StoredEvent) -> str | None:
+        """Call the function; give why it was skipped, if its predicate says so."""
+        account = await self._accounts.acting(run.company)
+        event = _event_of(stored, account, run)
+        if isinstance(entry, Handler) and entry.when is not None and not entry.when(event, None):
+            return f"{entry.when} is false"
+        given = {name: self._given(wanted, entry, run, event, account) for name, wanted in entry.arguments.items()}
+        if entry.is_async:
+            await entry.function(**given)
+        else:
+            await asyncio.get_running_loop().run_in_executor(self._threads, partial(entry.function, **given))
+        return None
+
+    def _given(
+        self, wanted: Argument, entry: Handler | Job, run: Run, event: Event[Any], account: Account | None
+    ) -> Any:
+        """Give what one parameter asks for."""
+        if wanted == "event":
+            return event
+        if wanted == "run":
+            return replace(run, _memory=self._memory)
+        if wanted == "logger":
+            return logger_of(entry)
+        if account is None:
+            raise NotConnected(f"Company {run.company} has no connected account; connect one to go on.")
+        return account if wanted == "account" else self._accounts.client_for(account, run)
+
+    async def _failed(self, error: BaseException, run: Run) -> tuple[Closing, float]:
+        decision = decide(error, run.attempts, self._delays)
+        if decision.verdict == "ask":
+            decision = await self._ask(error, run, decision)
+        text = "".join(traceback.format_exception(error))[-8000:]
+        pause = decision.after if decision.verdict == "pause" else 0.0
+        return self._closing(decision, run, text), pause
+
+    async def _ask(self, error: BaseException, run: Run, decision: Decision) -> Decision:
+        """Ask Pipedrive who we are: only if that fails too is the account in trouble."""
+        if await self._accounts.answers(run.company):
+            return decide(error, run.attempts, self._delays, asked=True)
+        return Decision("pause", decision.reason, decision.after)
+
+    def _closing(self, decision: Decision, run: Run, text: str) -> Closing:
+        if decision.verdict == "skip":
+            return Closing(run.id, "skipped", "skipped", error=decision.reason)
+        if decision.verdict == "dead":
+            return Closing(run.id, "gave_up", "dead", error=decision.reason, traceback=text)
+        due_at = self._clock() + decision.after
+        if decision.verdict == "retry":
+            return Closing(run.id, "failed", "pending", due_at=due_at, error=decision.reason, traceback=text)
+        outcome: Any = "paused" if decision.verdict == "pause" else "released"
+        return Closing(run.id, outcome, "pending", counted=False, due_at=due_at, error=decision.reason, traceback=text)
+
+
+def _event_of(stored: StoredEvent, account: Any, run: Run) -> Event[Any]:
+    payload = None if stored.source == "tick" else normalise(stored.raw)
+    return build_event(
+        payload,
+        id=stored.id,
+        source=stored.source if run.replay_of is None else "replay",
+        company=stored.company,
+        occurred_at=stored.occurred_at,
+        raw=stored.raw,
+        names=stored.names or None,
+        stale=stored.stale,
+        account=account,
+    )
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    return str(value)

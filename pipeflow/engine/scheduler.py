@@ -1,0 +1,131 @@
+"""The clock: APScheduler says when, the store makes each tick happen once. Imports the registry and store rows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from apscheduler.events import EVENT_JOB_SUBMITTED, JobSubmissionEvent
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from pipeflow.engine.accounts import Accounts
+from pipeflow.engine.duetimes import DueTimes
+from pipeflow.errors import ClientError, PipeflowError, StoreError
+from pipeflow.events import TICK, partition_of
+from pipeflow.registry import Job, Registry
+from pipeflow.store.base import Account, NewEvent, Store
+
+HOUR = 3600
+
+log = logging.getLogger("pipeflow.scheduler")
+
+
+class Scheduler:
+    """Turns due times into ticks, and does the framework's own jobs.
+
+    A tick is an event with the key (job, account, due time), so that it is stored once however many clocks tell it.
+    """
+
+    def __init__(
+        self, store: Store, registry: Registry, accounts: Accounts, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._accounts = accounts
+        self._clock = clock
+        self._own: list[tuple[str, float, Callable[[], Awaitable[Any]]]] = []
+        self._ticks: dict[str, tuple[Job, Account]] = {}
+        self._telling: set[asyncio.Task[None]] = set()
+        self._scheduler = AsyncIOScheduler(timezone=UTC)
+
+    def own(self, name: str, seconds: float, work: Callable[[], Awaitable[Any]]) -> None:
+        """Do a job of the framework itself every so many seconds while this process runs."""
+        self._own.append((name, seconds, work))
+
+    async def start(self) -> None:
+        """Tell each job's latest missed tick, then start the clock."""
+        for account in await self._accounts.connected():
+            if account.acting:
+                for job in self._registry.jobs.values():
+                    await self._schedule(job, account)
+        for name, seconds, work in self._own:
+            self._scheduler.add_job(
+                self._do,
+                "interval",
+                (name, work),
+                seconds=seconds,
+                id=f"own:{name}",
+                misfire_grace_time=None,
+                coalesce=True,
+            )
+        self._scheduler.add_listener(self._submitted, EVENT_JOB_SUBMITTED)
+        self._scheduler.start()
+
+    async def stop(self) -> None:
+        """Stop the clock; ticks that are being stored are stored."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+        await asyncio.gather(*self._telling, return_exceptions=True)
+
+    async def _schedule(self, job: Job, account: Account) -> None:
+        due_times = DueTimes(job, _zone(job, account))
+        key = f"{job.name}:{account.id}"
+        self._ticks[key] = (job, account)
+        missed = due_times.latest(self._clock())
+        if missed is not None and missed >= account.connected_at:
+            await self.tick(job, account, missed)
+        self._scheduler.add_job(_nothing, due_times, id=key, misfire_grace_time=None, coalesce=True, max_instances=1)
+
+    async def tick(self, job: Job, account: Account, due_at: float) -> bool:
+        """Store a tick; False where it was stored before."""
+        stamp = datetime.fromtimestamp(due_at, UTC).isoformat()
+        event = NewEvent(
+            company=account.company,
+            key=f"tick:{job.name}:{account.id}:{due_at:.3f}",
+            name=TICK,
+            kind="job",
+            record_id=job.name,
+            action=TICK,
+            source="tick",
+            raw=orjson.dumps({"job": job.name, "account": account.id, "due_at": stamp}),
+            received_at=self._clock(),
+            partition=partition_of(account.company, "job", job.name),
+            occurred_at=due_at,
+        )
+        (event_id,) = await self._store.add_events((event,))
+        return event_id is not None
+
+    def _submitted(self, event: JobSubmissionEvent) -> None:
+        """APScheduler says that a time has come; the due time is its own, not the moment at which it says so."""
+        known = self._ticks.get(event.job_id)
+        if known is None:
+            return
+        due_at = event.scheduled_run_times[-1].timestamp()
+        telling = asyncio.get_running_loop().create_task(self._tell(*known, due_at))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    async def _tell(self, job: Job, account: Account, due_at: float) -> None:
+        try:
+            await self.tick(job, account, due_at)
+        except StoreError as error:
+            log.error("The tick of %s could not be stored, and is made up for at the next start: %s", job.name, error)
+
+    async def _do(self, name: str, work: Callable[[], Awaitable[Any]]) -> None:
+        try:
+            await work()
+        except (ClientError, PipeflowError) as error:
+            log.warning("%s did not work this time and is tried again: %s", name, error)
+
+
+async def _nothing() -> None:
+    """Stand for a tick in APScheduler: the listener makes the event."""
+
+
+def _zone(job: Job, account: Account) -> str:
+    return account.timezone if job.timezone == "account" else job.timezone or "UTC"
