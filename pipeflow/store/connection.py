@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeflow.errors import ConfigError, StoreError, StoreUnavailable
 
-BUSY_SECONDS = 5.0
+BUSY_SECONDS = 3.0  # a delivery may wait for two of these, and Pipedrive hangs up after ten
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING and UPDATE … FROM
 
 _TROUBLE = {

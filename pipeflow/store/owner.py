@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeflow.errors import StoreError
+from pipeflow.errors import StoreError, StoreUnavailable
 
 _LOCKED_BYTE = 1 << 30  # far behind the text: Windows lets nobody read a byte that is locked
 
@@ -44,12 +44,20 @@ class OwnerLock:
         self._holder: Holder | None = None
 
     def take(self) -> None:
-        """Take the lock and sign it; StoreError names the holder where another process has it."""
+        """Take the lock and sign it.
+
+        Raises StoreError, naming the holder, where another process has it; StoreUnavailable where the disk refuses.
+        """
         with _held_guard:
             mine = _held.get(self.path)
             if mine is not None:
                 raise self._refusal(mine._holder)
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"{self.path} cannot be written ({error.strerror}); make its folder writable."
+                ) from error
             try:
                 _lock(handle)
             except OSError:
