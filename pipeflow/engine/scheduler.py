@@ -20,8 +20,6 @@ from pipeflow.events import TICK, partition_of
 from pipeflow.registry import Job, Registry
 from pipeflow.store.base import Account, NewEvent, Store
 
-HOUR = 3600
-
 log = logging.getLogger("pipeflow.scheduler")
 
 

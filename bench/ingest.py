@@ -1,0 +1,209 @@
+"""How fast deliveries are stored: our receiver against a bare Starlette endpoint that stores nothing, in one run.
+
+    python bench/ingest.py --rounds 5 --seconds 4 --connections 64
+
+Both are processes of their own under uvicorn with uvloop and httptools; wrk posts realistic 3 KB deliveries, each with
+its own `meta.id`, to one and then to the other. The ratio of the two is what counts: machines differ, and days do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+COMPANY = 4410021
+KEY = "a secret key for the bench, nothing else"
+SCRIPT = """
+local threads = 0
+function setup(thread) thread:set("number", threads); threads = threads + 1 end
+function init(args)
+  round, sent = args[1], 0
+  wrk.method, wrk.headers["Content-Type"], wrk.headers["Authorization"] = "POST", "application/json", args[2]
+end
+function request()
+  sent = sent + 1
+  local deal = tostring(sent %% 5000 + 1)
+  local id = string.format("0f8e5c1a-4d1b-4a8e-%%04d-%%04d%%08d", round, number, sent)
+  return wrk.format(nil, nil, nil, table.concat({[==[%s]==], deal, [==[%s]==], id, [==[%s]==], deal, [==[%s]==]}))
+end
+"""
+
+
+def delivery() -> str:
+    """Write a delivery of about 3 KB, as a company with many custom fields gets them, with gaps for its ids."""
+    meta = {
+        "action": "change",
+        "entity": "deal",
+        "entity_id": "#DEAL",
+        "company_id": str(COMPANY),
+        "user_id": "5521007",
+        "id": "#META",
+        "correlation_id": "7c2d9b34-5a10-4f0e-8d4c-9e1b6a2f3c77",
+        "timestamp": "2026-11-03T09:41:22.057Z",
+        "version": "2.0",
+        "type": "general",
+        "webhook_id": "770131",
+        "webhook_owner_id": "5521001",
+        "change_source": "app",
+        "is_bulk_edit": False,
+        "attempt": 1,
+        "host": "acme-1a2b3c.pipedrive.com",
+        "permitted_user_ids": [str(5521001 + n) for n in range(40)],
+    }
+    fields: dict[str, object] = {f"{n * 7919:040x}": None for n in range(1, 26)}
+    fields |= {f"{n * 104729:040x}": {"type": "monetary", "value": 1200 + n, "currency": "EUR"} for n in range(1, 6)}
+    data = {
+        "id": "#NUMBER",
+        "title": "Forty chairs for the new office",
+        "owner_id": 5521007,
+        "person_id": 812,
+        "org_id": 77,
+        "stage_id": 3,
+        "pipeline_id": 1,
+        "value": 12400,
+        "currency": "EUR",
+        "status": "open",
+        "add_time": "2026-10-01T08:00:00Z",
+        "update_time": "2026-11-03T09:41:22Z",
+        "stage_change_time": "2026-11-03T09:41:22Z",
+        "label_ids": [2, 3],
+        "probability": None,
+        "is_archived": False,
+        "custom_fields": fields,
+    }
+    text = json.dumps({"meta": meta, "data": data, "previous": {"stage_id": 2}}, separators=(",", ":"))
+    return text.replace('"#NUMBER"', "#DEAL")
+
+
+def bare() -> Any:
+    """Build what we are compared with: a routed Starlette endpoint that reads the body and answers."""
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    async def hook(request: Request) -> Response:
+        await request.body()
+        return Response()
+
+    return Starlette(routes=[Route("/webhooks/{key}", hook, methods=["POST"])])
+
+
+async def ours(folder: Path) -> Any:
+    """Build our application over a new store with one connected company."""
+    from pipeflow.settings import Settings
+    from pipeflow.store import open_store
+    from pipeflow.store.base import Account
+    from pipeflow.vault import Vault
+    from pipeflow.web.app import create_app
+
+    store = open_store(f"sqlite:///{folder / 'bench.db'}")
+    await store.open(owner=True)
+    await store.save_account(Account(id=0, company=COMPANY, user_id=1, mode="token"))
+    return create_app(store, Settings.load(secret_key=KEY), Vault([KEY]), ready=lambda: True)
+
+
+async def serve(which: str, folder: Path, listening: socket.socket) -> None:
+    """Serve one of the two until the process is ended."""
+    import uvicorn
+
+    app = bare() if which == "bare" else await ours(folder)
+    config = uvicorn.Config(
+        app, http="httptools", lifespan="off", log_level="warning", access_log=False, proxy_headers=False, ws="none"
+    )
+    await uvicorn.Server(config).serve(sockets=[listening])
+
+
+def authorization() -> str:
+    """Write the header of the company's deliveries."""
+    from pipeflow.vault import Vault
+
+    return "Basic " + b64encode(":".join(Vault([KEY]).webhook_credentials(COMPANY)).encode()).decode()
+
+
+@contextmanager
+def server(which: str, folder: Path) -> Iterator[int]:
+    """Start one of the two as a process of its own; gives its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        command = [sys.executable, __file__, "--serve", which, "--folder", str(folder), "--fd", str(listening.fileno())]
+        child = subprocess.Popen(command, pass_fds=[listening.fileno()])
+    try:
+        yield port
+    finally:
+        child.terminate()
+        child.wait(20)
+
+
+def measure(port: int, script: Path, round_number: int, seconds: float, connections: int) -> float:
+    """Let wrk post for some seconds; gives requests a second. Any answer but 200 ends the bench."""
+    url = f"http://127.0.0.1:{port}/webhooks/{COMPANY}"
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script), url]
+    printed = subprocess.run(
+        [*command, "--", str(round_number), authorization()], capture_output=True, text=True, check=True
+    ).stdout
+    if "Non-2xx" in printed or "Socket errors" in printed:
+        sys.exit(printed)
+    match = re.search(r"Requests/sec:\s+([\d.]+)", printed)
+    return float(match[1]) if match else sys.exit(printed)
+
+
+def compare(rounds: int, seconds: float, connections: int) -> None:
+    """Measure both alternately and print the rates, the ratio and the noise."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        script = folder / "deliveries.lua"
+        script.write_text(SCRIPT % tuple(re.split("#META|#DEAL", delivery())))
+        ports = {which: stack.enter_context(server(which, folder)) for which in ("bare", "ours")}
+        for port in ports.values():
+            measure(port, script, 0, 1, connections)
+        rates: dict[str, list[float]] = {"bare": [], "ours": []}
+        for number in range(1, rounds + 1):
+            for which, port in ports.items():
+                rates[which].append(measure(port, script, number, seconds, connections))
+            print(f"round {number}: " + ", ".join(f"{which} {rate[-1]:,.0f}/s" for which, rate in rates.items()))
+        report(rates)
+
+
+def report(rates: dict[str, list[float]]) -> None:
+    """Print what was found."""
+    for which, found in rates.items():
+        spread = (max(found) - min(found)) / statistics.median(found)
+        print(f"{which:>5}: median {statistics.median(found):,.0f}/s, noise {spread:.0%}")
+    ratios = [mine / theirs for mine, theirs in zip(rates["ours"], rates["bare"], strict=True)]
+    print(f"ratio: {statistics.median(ratios):.2f} (from {min(ratios):.2f} to {max(ratios):.2f})")
+
+
+def main() -> None:
+    """Read the arguments; `--serve` is for the processes that this one starts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--serve", choices=["bare", "ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if not asked.serve:
+        compare(asked.rounds, asked.seconds, asked.connections)
+        return
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(asked.serve, asked.folder, socket.socket(fileno=asked.fd)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The only place that builds things: settings, vault, store, engine and web application. May import everything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from pipeflow.errors import ConfigError, StoreError
+from pipeflow.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeflow.engine.accounts import Accounts
+    from pipeflow.engine.scheduler import Scheduler
+    from pipeflow.engine.webhooks import WebhookKeeper
+    from pipeflow.engine.worker import Engine
+    from pipeflow.registry import Registry
+    from pipeflow.store.base import Store
+    from pipeflow.vault import Vault
+    from pipeflow.web.app import App
+
+T = TypeVar("T")
+
+SANDBOX_DATABASE = "sqlite:///.sandbox/pipeflow.db"
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's coroutine to its end."""
+    return asyncio.run(work)
+
+
+def load_settings(of_sandbox: bool = False, **overrides: Any) -> Settings:
+    """Read the settings; `of_sandbox` moves the store's default place, so that sample data never mixes with real data.
+
+    Raises ConfigError for a setting that cannot be.
+    """
+    settings = Settings.load(**overrides)
+    if of_sandbox and "database_url" not in settings.model_fields_set:
+        return Settings.load(**overrides, database_url=SANDBOX_DATABASE)
+    return settings
+
+
+def shown_database(database_url: str) -> str:
+    """Write a database URL without its password."""
+    parts = urlsplit(database_url)
+    if not parts.password:
+        return database_url
+    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def reading_settings(of_sandbox: bool) -> Settings:
+    """Read the settings for a command that looks into the store that `run` made.
+
+    Where no database is set and only the sandbox's is there, it is that one: after `run --sandbox`, plain `runs` works.
+    """
+    settings = load_settings(of_sandbox)
+    path = settings.sqlite_path
+    if "database_url" not in settings.model_fields_set and path and not path.exists():
+        of_sandboxes = load_settings(of_sandbox=True)
+        other = of_sandboxes.sqlite_path
+        if other and other.exists():
+            return of_sandboxes
+    return settings
+
+
+@asynccontextmanager
+async def opened_store(of_sandbox: bool = False) -> AsyncIterator[Store]:
+    """Open the store for a command beside a running `run`; StoreError where nothing was stored yet."""
+    from pipeflow.store import open_store
+
+    settings = reading_settings(of_sandbox)
+    path = settings.sqlite_path
+    if path and not path.exists():
+        raise StoreError(f"There is no store at {settings.database_url} yet: `pipeflow run` makes it.")
+    store = open_store(settings.database_url)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@dataclass
+class Service:
+    """Everything that `run` starts and stops, built and not yet started. `ready` is True, or why not yet."""
+
+    settings: Settings
+    vault: Vault
+    store: Store
+    registry: Registry
+    accounts: Accounts
+    engine: Engine
+    scheduler: Scheduler
+    keeper: WebhookKeeper
+    ready: bool | str = "starting"
+
+    def app(self) -> App:
+        """Build the web application over the store."""
+        from pipeflow.web.app import create_app
+
+        return create_app(self.store, self.settings, self.vault, ready=lambda: self.ready)
+
+
+def build_service(settings: Settings, registry: Registry) -> Service:
+    """Put together what `run` needs; opens and starts nothing."""
+    from pipeflow.engine.accounts import Accounts
+    from pipeflow.engine.scheduler import Scheduler
+    from pipeflow.engine.webhooks import WebhookKeeper
+    from pipeflow.engine.worker import Engine
+    from pipeflow.store import open_store
+    from pipeflow.vault import open_vault
+
+    store = open_store(settings.database_url)
+    vault = open_vault(settings)
+    accounts = Accounts(store, vault, settings)
+    return Service(
+        settings=settings,
+        vault=vault,
+        store=store,
+        registry=registry,
+        accounts=accounts,
+        engine=Engine(store, registry, settings, accounts),
+        scheduler=Scheduler(store, registry, accounts),
+        keeper=WebhookKeeper(store, registry, accounts, vault, settings),
+    )
+
+
+def settings_trouble(settings: Settings) -> list[str]:
+    """Say what is missing for a way into Pipedrive and back."""
+    if settings.api_token is None and (settings.client_id is None or settings.client_secret is None):
+        return [
+            "There is no way into Pipedrive yet. Set PIPEDRIVE_API_TOKEN (in Pipedrive: Personal preferences > API) "
+            "and PIPEFLOW_PUBLIC_URL (the https address at which Pipedrive reaches this machine), in the environment "
+            "or in a file .env. Or try it against a simulated Pipedrive, without any account: `pipeflow run --sandbox`."
+        ]
+    if settings.public_url is None:
+        return [
+            "PIPEFLOW_PUBLIC_URL is not set: the https address at which Pipedrive reaches this machine, such as "
+            "https://hooks.example.com; webhooks are registered there. Set it in the environment or in a file .env, "
+            "or try it against a simulated Pipedrive: `pipeflow run --sandbox`."
+        ]
+    return []
+
+
+def require_credentials(settings: Settings) -> None:
+    """Refuse to start without a way into Pipedrive and back, saying what to set; raises ConfigError."""
+    for sentence in settings_trouble(settings):
+        raise ConfigError(sentence)

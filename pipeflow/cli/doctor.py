@@ -1,0 +1,120 @@
+"""`pipeflow doctor`: every setting, the store, accounts, webhooks and recipes, and what to do about what is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeflow.cli.options import OfSandbox
+
+if TYPE_CHECKING:
+    from pipeflow.settings import Settings
+    from pipeflow.store.base import Store
+
+
+def doctor(
+    recipes: Annotated[str, typer.Argument(help="The recipes to look at.")] = "recipes", of_sandbox: OfSandbox = False
+) -> None:
+    """Check settings, store, accounts, webhooks and recipes.
+
+    Exit code 1 when something is wrong, with what to do about it.
+    """
+    from pipeflow.cli.compose import reading_settings, run_async, settings_trouble
+    from pipeflow.cli.output import print_table, say
+    from pipeflow.settings import describe
+
+    settings = reading_settings(of_sandbox)
+    say("Settings")
+    print_table(("variable", "value", "meaning"), describe(settings), empty="")
+    wrong = [] if of_sandbox else settings_trouble(settings)
+    wrong += _look_at_recipes(recipes)
+    wrong += run_async(_look_at_store(settings))
+    if not wrong:
+        say("\nAll is well.")
+        return
+    say("\nWhat to do")
+    for number, sentence in enumerate(wrong, start=1):
+        say(f"{number:>3}. {sentence}")
+    raise typer.Exit(1)
+
+
+def _look_at_recipes(recipes: str) -> list[str]:
+    from pipeflow.cli.output import say
+    from pipeflow.errors import ConfigError
+    from pipeflow.registry import load
+
+    say("\nRecipes")
+    try:
+        registry = load(recipes)
+    except ConfigError as error:
+        say(f"{recipes} cannot be loaded")
+        return [str(error)]
+    for handler in registry.handlers.values():
+        say(f"{handler.name} on {', '.join(handler.patterns)}")
+    for job in registry.jobs.values():
+        say(f"{job.name} {describe_times(job.every, job.cron)}")
+    if registry.handlers or registry.jobs:
+        return []
+    return [f"There is no handler and no job in {recipes}: `pipeflow new NAME` writes a recipe to begin with."]
+
+
+def describe_times(every: float | None, cron: str | None) -> str:
+    """Say when a job is due."""
+    return f"every {every:g} s" if every is not None else f"at {cron}"
+
+
+async def _look_at_store(settings: Settings) -> list[str]:
+    from pipeflow.cli.compose import shown_database
+    from pipeflow.cli.output import say
+    from pipeflow.errors import StoreError
+    from pipeflow.store import open_store
+
+    shown = shown_database(settings.database_url)
+    say("\nStore")
+    if settings.sqlite_path and not settings.sqlite_path.exists():
+        say(f"{shown}: not made yet, `pipeflow run` makes it")
+        return []
+    store = open_store(settings.database_url)
+    try:
+        await store.open()
+    except StoreError as error:
+        say(f"{shown}: cannot be opened")
+        return [str(error)]
+    try:
+        counts = await store.counts()
+        say(f"{shown}: " + ", ".join(f"{number} {name}" for name, number in counts.items()))
+        dead = counts.get("dead", 0)
+        wrong = [f"{dead} runs are dead: `pipeflow runs --status dead` lists them."] if dead else []
+        return wrong + await _look_at_accounts(store)
+    finally:
+        await store.close()
+
+
+async def _look_at_accounts(store: Store) -> list[str]:
+    from pipeflow.cli.output import print_table, say
+
+    accounts, webhooks = await store.accounts(), await store.webhooks()
+    say("\nAccounts")
+    print_table(
+        ("company", "name", "user", "mode", "status", "why"),
+        ((a.company, a.company_name, a.name, a.mode, a.status, a.reason) for a in accounts),
+        empty="None is connected yet.",
+    )
+    say("\nWebhooks, as last seen")
+    print_table(
+        ("id", "company", "action", "object", "url", "active"),
+        ((w.id, w.company, w.action, w.object, w.url, "yes" if w.active else "no") for w in webhooks),
+        empty="None.",
+    )
+    wrong = [
+        f"The account of {a.name} at {a.company_name or a.company} is {a.status.replace('_', ' ')}: {a.reason or '-'}."
+        for a in accounts
+        if a.status != "connected"
+    ]
+    wrong += [
+        f"Webhook {w.id} ({w.action} {w.object}) is not active: `pipeflow run` makes it anew."
+        for w in webhooks
+        if not w.active
+    ]
+    return wrong

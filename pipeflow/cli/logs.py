@@ -1,0 +1,66 @@
+"""Logging: calm lines for a terminal, JSON for machines. Sets up the standard logging through structlog."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Literal
+
+import structlog
+
+_DIM, _RED, _YELLOW, _GREEN, _END = "\033[2m", "\033[31m", "\033[33m", "\033[32m", "\033[0m"
+_COLOURS = {"warning": _YELLOW, "error": _RED, "critical": _RED}
+_WORDS = {" succeeded": _GREEN, " dead": _RED, " failed": _RED, " skipped": _DIM}
+
+
+def set_up_logging(log_format: Literal["console", "json"] | None) -> None:
+    """Send every log line to standard output: `console` for a person, `json` one object a line; None by terminal."""
+    terminal = sys.stdout.isatty()
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True)
+        if log_format == "json"
+        else structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+        structlog.processors.format_exc_info,
+    ]
+    render: Any = structlog.processors.JSONRenderer() if log_format == "json" else _Plain(terminal)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    for chatty in ("apscheduler", "httpx", "httpcore", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+class _Plain:
+    """A line for a person: the time, what happened, and where it was said when that is not obvious."""
+
+    def __init__(self, colours: bool) -> None:
+        self._colours = colours
+
+    def __call__(self, _: Any, __: str, said: Any) -> str:
+        level, text = said["level"], str(said["event"])
+        line = text if level == "info" else f"{level}: {text}"
+        if self._colours:
+            line = self._coloured(level, line)
+            line = f"{_DIM}{said['timestamp']}{_END}  {line}"
+        else:
+            line = f"{said['timestamp']}  {line}"
+        return f"{line}\n{said['exception']}" if "exception" in said else line
+
+    def _coloured(self, level: str, line: str) -> str:
+        if colour := _COLOURS.get(level):
+            return f"{colour}{line}{_END}"
+        for word, colour in _WORDS.items():
+            if word in line:
+                before, _, after = line.rpartition(word)
+                return f"{before}{colour}{word}{_END}{after}"
+        return line

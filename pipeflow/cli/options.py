@@ -1,0 +1,35 @@
+"""The options that several commands share, and the shape of listing commands. Imports typer alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+OfSandbox = Annotated[bool, typer.Option("--sandbox", help="Look into the sandbox's store.")]
+Limit = Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")]
+Since = Annotated[str | None, typer.Option(metavar="TIME", help="Only newer ones: 90s, 2h, 3d or an ISO time.")]
+HandlerName = Annotated[str | None, typer.Option("--handler", metavar="NAME", help="Only of this handler or job.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+class ListingGroup(TyperGroup):
+    """A command that lists, and shows the one whose id follows: `runs`, `runs 12`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Take a number for the id of one to show."""
+        return super().resolve_command(ctx, ["show", *args] if args[0].isdigit() else args)
+
+
+def listing(help_text: str) -> typer.Typer:
+    """Make a group whose callback lists and whose hidden `show` shows one."""
+    return typer.Typer(
+        cls=ListingGroup,
+        help=help_text,
+        invoke_without_command=True,
+        subcommand_metavar="[ID]",
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )

@@ -1,0 +1,63 @@
+"""What the listing commands show of each row: the keys of `--json` are fixed, scripts rely on them. No I/O."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeflow.cli.times import iso
+from pipeflow.store.base import Attempt, Run, StoredEvent
+
+Row = dict[str, Any]
+
+
+def event_row(event: StoredEvent) -> Row:
+    """Show an event in a listing."""
+    return {
+        "id": event.id,
+        "name": event.name,
+        "names": list(event.names),
+        "company": event.company,
+        "kind": event.kind,
+        "record_id": event.record_id,
+        "action": event.action,
+        "source": event.source,
+        "delivery_id": event.delivery_id,
+        "occurred_at": iso(event.occurred_at),
+        "received_at": iso(event.received_at),
+        "stale": event.stale,
+        "status": event.status,
+    }
+
+
+def run_row(run: Run) -> Row:
+    """Show a run in a listing."""
+    return {
+        "id": run.id,
+        "event_id": run.event_id,
+        "handler": run.handler,
+        "lane": run.lane,
+        "company": run.company,
+        "kind": run.kind,
+        "record_id": run.record_id,
+        "status": run.status,
+        "attempts": run.attempts,
+        "next_attempt_at": iso(run.due_at) if run.status == "pending" else None,
+        "error": run.error,
+        "replay_of": run.replay_of,
+        "created_at": iso(run.created_at),
+        "finished_at": iso(run.finished_at),
+    }
+
+
+def attempt_row(attempt: Attempt) -> Row:
+    """Show an attempt below its run."""
+    return {
+        "number": attempt.number,
+        "started_at": iso(attempt.started_at),
+        "finished_at": iso(attempt.finished_at),
+        "outcome": attempt.outcome,
+        "counted": attempt.counted,
+        "alone": attempt.alone,
+        "error": attempt.error,
+        "traceback": attempt.traceback,
+    }

@@ -1,0 +1,25 @@
+"""`pipeflow run`: everything, until it is told to end."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+
+def run(
+    recipes: Annotated[str, typer.Argument(help="A folder of recipes, one file, or a dotted module.")] = "recipes",
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Against a simulated Pipedrive with sample data; needs no account.")
+    ] = False,
+    rate: Annotated[float, typer.Option(min=0, help="Changes a minute that the sandbox's sales team makes.")] = 20.0,
+    seed: Annotated[int | None, typer.Option(help="Repeat the same sales team.")] = None,
+    only: Annotated[Literal["web", "worker"] | None, typer.Option(help="Run one half; needs PostgreSQL.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; else PIPEFLOW_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; else PIPEFLOW_PORT or PORT.")] = None,
+) -> None:
+    """Run the recipes on what happens in Pipedrive, until Ctrl-C."""
+    from pipeflow.cli.serve import Plan, run_plan
+
+    listen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    run_plan(Plan(recipes=recipes, sandbox=sandbox, rate=rate, seed=seed, only=only, listen=listen))

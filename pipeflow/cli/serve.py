@@ -1,0 +1,220 @@
+"""What `pipeflow run` does from start to end: the order in which things come up and go down. Imports cli only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pipeflow.cli.compose import Service, build_service, load_settings, require_credentials
+from pipeflow.cli.listener import bind, new_loop, serving
+from pipeflow.cli.logs import set_up_logging
+from pipeflow.cli.sandboxed import sandbox_process
+from pipeflow.cli.screen import Screen, first_screen
+from pipeflow.errors import ClientError, ConfigError, StoreError, Unauthorized
+
+if TYPE_CHECKING:
+    from pipeflow.registry import Registry
+    from pipeflow.settings import Settings
+
+T = TypeVar("T")
+
+ACCOUNT_PATIENCE = 5.0
+HOUR = 3600.0
+
+log = logging.getLogger("pipeflow.run")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the user asked `run` for."""
+
+    recipes: str
+    sandbox: bool = False
+    rate: float = 20.0
+    seed: int | None = None
+    only: Literal["web", "worker"] | None = None
+    listen: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_plan(plan: Plan) -> None:
+    """Run until the user ends it. Raises ConfigError, StoreError or ClientError where it cannot start."""
+    from pipeflow.registry import load
+
+    settings = load_settings(plan.sandbox, **plan.listen)
+    if not plan.sandbox:
+        require_credentials(settings)
+    if plan.only and settings.sqlite_path is not None:
+        raise ConfigError(
+            f"--only {plan.only} needs PostgreSQL, which both halves can reach: set PIPEFLOW_DATABASE_URL to "
+            "postgresql://…, or leave --only away."
+        )
+    registry = load(plan.recipes)
+    set_up_logging(settings.log_format)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(_run(plan, settings, registry))
+
+
+async def _run(plan: Plan, settings: Settings, registry: Registry) -> None:
+    stop = Stop()
+    stop.listen()
+    with bind(settings.host, settings.port) as listening:
+        async with _pipedrive(plan, settings, listening.getsockname()[1]) as settings:
+            service = build_service(settings, registry)
+            await service.store.open(owner=True)
+            try:
+                await _serve(service, plan, stop, listening)
+            finally:
+                await service.store.close()
+    log.info("Ended.")
+    if has_stubborn_threads():
+        leave(0)
+
+
+@asynccontextmanager
+async def _pipedrive(plan: Plan, settings: Settings, port: int) -> AsyncIterator[Settings]:
+    """Give the settings with which Pipedrive is reached: as they are, or those of a sandbox that runs beside us."""
+    if not plan.sandbox:
+        yield settings
+        return
+    folder = settings.sqlite_path.parent if settings.sqlite_path else Path(".sandbox")
+    async with sandbox_process(folder / "sandbox.json", rate=plan.rate, seed=plan.seed) as there:
+        yield load_settings(
+            True,
+            **plan.listen,
+            api_token=there.api_token,
+            api_url=there.url,
+            public_url=f"http://127.0.0.1:{port}",
+        )
+
+
+async def _serve(service: Service, plan: Plan, stop: Stop, listening: socket.socket) -> None:
+    """Listen, come up, work until the user ends it, and go down in the order that loses nothing."""
+    async with serving(service.app(), listening):
+        try:
+            await stop.unless(_come_up(service, plan))
+            await stop.wait()
+        except EndingError:
+            pass
+        finally:
+            service.ready = "ending"
+            await service.scheduler.stop()
+            await service.engine.stop(service.settings.grace_seconds)
+
+
+async def _come_up(service: Service, plan: Plan) -> None:
+    """Start working, and only then ask Pipedrive for webhooks: it may look whether we are ready."""
+    service.engine.observers.append(Screen(time.time))
+    company = await _connect(service)
+    if plan.sandbox:
+        await _keep_apart(service, company)
+    await service.engine.start()
+    service.ready = True
+    try:
+        changes = await service.keeper.sync()
+    except ClientError as error:
+        log.error("The webhooks could not be registered, and nothing will arrive through new ones: %s", error)
+        changes = None
+    service.scheduler.own("the hourly look at the webhooks", HOUR, service.keeper.sync)
+    await service.scheduler.start()
+    await first_screen(service, plan.sandbox, changes)
+
+
+async def _connect(service: Service) -> int | None:
+    """Ask Pipedrive who we are. A known account works without the answer: a restart must not wait for Pipedrive."""
+    if service.settings.api_token is None:
+        return None
+    known = await service.store.accounts()
+    try:
+        async with asyncio.timeout(ACCOUNT_PATIENCE if known else None):
+            account = await service.accounts.ensure_token_account()
+            return account.company
+    except Unauthorized:
+        raise ConfigError(
+            "Pipedrive does not accept PIPEDRIVE_API_TOKEN. Copy it again (Personal preferences > API): a new one "
+            "replaces the old one, and an admin can switch API access off."
+        ) from None
+    except (ClientError, TimeoutError) as error:
+        if not known:
+            raise
+        log.warning("Pipedrive did not say who we are (%s); working with the accounts known so far.", error)
+        return None
+
+
+async def _keep_apart(service: Service, company: int | None) -> None:
+    """Refuse to mix sample data with real data in one store."""
+    others = {
+        account.company_name or account.company
+        for account in await service.store.accounts()
+        if account.company != company
+    }
+    if company is not None and others:
+        raise StoreError(
+            f"The store at {service.settings.database_url} holds real data (of {', '.join(map(str, others))}); the "
+            "sandbox keeps to itself. Unset PIPEFLOW_DATABASE_URL for --sandbox, or point it elsewhere."
+        )
+
+
+class EndingError(Exception):
+    """The user asked for the end before the start was over."""
+
+
+class Stop:
+    """The user's wish to end: SIGTERM or Ctrl-C. The second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+
+    def listen(self) -> None:
+        """Take the signals over from the loop's default."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, self._signalled)
+            except NotImplementedError:
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._signalled))
+
+    async def wait(self) -> None:
+        """Wait until the user asks for the end."""
+        await self._asked.wait()
+
+    async def unless(self, work: Coroutine[Any, Any, T]) -> T:
+        """Give the result of `work`; raises EndingError where the user asks for the end first."""
+        task, asked = asyncio.ensure_future(work), asyncio.ensure_future(self._asked.wait())
+        try:
+            await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return await task
+            raise EndingError
+        finally:
+            for one in (task, asked):
+                one.cancel()
+            await asyncio.gather(task, asked, return_exceptions=True)
+
+    def _signalled(self) -> None:
+        if self._asked.is_set():
+            leave(0)
+        self._asked.set()
+        log.info("Ending: runs under way may finish. Ctrl-C again ends at once.")
+
+
+def leave(code: int) -> None:
+    """End the process whatever its threads do: a handler's thread cannot be stopped, and must not keep us."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def has_stubborn_threads() -> bool:
+    """Say whether a thread is left that would keep the process alive."""
+    return any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
