@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 from pipeflow.errors import StoreError
-from pipeflow.store.connection import connect
+from pipeflow.store.connection import Link
 from pipeflow.store.threads import Writer
 
 EVERY = 0.25
@@ -23,7 +22,7 @@ class Checkpointer:
     """The thread that keeps the log short while its process owns the file."""
 
     def __init__(self, name: str, path: Path, writer: Writer) -> None:
-        self._path = path
+        self._link = Link(path)
         self._writer = writer
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -39,26 +38,17 @@ class Checkpointer:
             self._thread.join()
 
     def _run(self) -> None:
-        db: sqlite3.Connection | None = None
         seen = -1
         while not self._stopping.wait(EVERY):
             commits = self._writer.commits
             if commits == seen:
                 continue
             try:
-                db = db or connect(self._path)
-                _, in_log, _ = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            except (sqlite3.Error, StoreError):  # the writer tells its callers of the same trouble
-                _close(db)
-                db = None
+                _, in_log, _ = self._link.get().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            except (sqlite3.Error, StoreError) as error:  # the writer tells its callers of the same trouble
+                self._link.recover(error)
                 continue
             seen = commits
             if in_log >= LONG_LOG:
                 self._writer.finish_log()
-        _close(db)
-
-
-def _close(db: sqlite3.Connection | None) -> None:
-    with suppress(sqlite3.Error):
-        if db is not None:
-            db.close()
+        self._link.drop()

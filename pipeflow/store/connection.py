@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from pipeflow.errors import ConfigError, StoreError, StoreUnavailable
 
 BUSY_SECONDS = 3.0  # a delivery may wait for two of these, and Pipedrive hangs up after ten
+CHECK_EVERY = 0.2
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING and UPDATE … FROM
 
 _TROUBLE = {
@@ -84,6 +86,62 @@ def _use_wal(db: sqlite3.Connection) -> None:
         time.sleep(0.01)
 
 
+class Link:
+    """A connection that is opened when needed: anew after trouble, and when its file was taken away or replaced.
+
+    `prepare` is called with each new connection. One thread at a time may use it.
+    """
+
+    def __init__(
+        self, path: Path, *, cache_kib: int = 16_384, prepare: Callable[[sqlite3.Connection], object] | None = None
+    ) -> None:
+        self._path = path
+        self._cache_kib = cache_kib
+        self._prepare = prepare
+        self._db: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._checked_at = 0.0
+
+    def get(self) -> sqlite3.Connection:
+        """Give the connection; never inside a transaction. Raises StoreUnavailable."""
+        now = time.monotonic()
+        if self._db is not None and now - self._checked_at >= CHECK_EVERY:
+            self._checked_at = now
+            if _identity(self._path) != self._identity:
+                self.drop()
+        if self._db is None:
+            self._db = connect(self._path, cache_kib=self._cache_kib)
+            self._identity = _identity(self._path)
+            if self._prepare is not None:
+                self._prepare(self._db)
+        return self._db
+
+    def recover(self, error: BaseException) -> None:
+        """Roll back what an error interrupted, and drop a connection that is not to be trusted after it."""
+        if self._db is None:
+            return
+        with suppress(sqlite3.Error):
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        if code_of(error) in _REOPEN:
+            self.drop()
+
+    def drop(self) -> None:
+        """Close the connection."""
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(sqlite3.Error):
+                db.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def code_of(error: BaseException) -> int:
     """Give SQLite's primary result code of an error; 0 where it has none."""
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
@@ -94,11 +152,6 @@ def is_trouble(error: BaseException) -> bool:
     return isinstance(error, StoreUnavailable) or code_of(error) in _TROUBLE
 
 
-def needs_reopening(error: BaseException) -> bool:
-    """Say whether a connection is no longer to be trusted after this error."""
-    return code_of(error) in _REOPEN
-
-
 def explain(error: BaseException, path: Path) -> StoreError:
     """Turn what SQLite raised into our errors."""
     if isinstance(error, StoreError):
@@ -107,10 +160,3 @@ def explain(error: BaseException, path: Path) -> StoreError:
     if told is not None:
         return StoreUnavailable(f"{path} {told} ({error}); nothing was changed, try again.")
     return StoreError(f"{path} refused to store this: {type(error).__name__}: {error}")
-
-
-def roll_back(db: sqlite3.Connection) -> None:
-    """End a transaction without effect; SQLite may have done so by itself."""
-    with suppress(sqlite3.Error):
-        if db.in_transaction:
-            db.execute("ROLLBACK")

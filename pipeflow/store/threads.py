@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from pipeflow.errors import StoreError
-from pipeflow.store.connection import connect, explain, is_trouble, needs_reopening, roll_back
+from pipeflow.store.connection import Link, explain, is_trouble
 
 Many = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
 """Carries out several operations of one sort in an open transaction, and gives a result for each."""
@@ -44,18 +44,17 @@ class _Wanted:
 
 
 class _Thread:
-    """A thread with a queue in front and a connection behind, opened anew after trouble."""
+    """A thread with a queue in front and a connection behind."""
 
-    def __init__(self, name: str, path: Path, cache_kib: int = 16_384) -> None:
+    def __init__(self, name: str, path: Path, link: Link) -> None:
         self._path = path
-        self._cache_kib = cache_kib
+        self._link = link
         self._queue: SimpleQueue[_Wanted | None] = SimpleQueue()
-        self._db: sqlite3.Connection | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Connect and begin."""
-        self._connected()
+        self._link.get()
         self._thread.start()
 
     def stop(self) -> None:
@@ -63,7 +62,7 @@ class _Thread:
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
-        self._disconnect()
+        self._link.drop()
 
     def submit(self, do: Callable[..., Any], arguments: Any, *, wakes: bool = False) -> asyncio.Future[Any]:
         """Put an operation into the queue; the future ends once it is committed or read."""
@@ -75,28 +74,19 @@ class _Thread:
     def _run(self) -> None:
         raise NotImplementedError
 
-    def _connected(self) -> sqlite3.Connection:
-        if self._db is None:
-            self._db = connect(self._path, cache_kib=self._cache_kib)
-        return self._db
-
-    def _disconnect(self) -> None:
-        db, self._db = self._db, None
-        if db is not None:
-            with suppress(sqlite3.Error):
-                db.close()
-
 
 class Reader(_Thread):
     """A thread that reads, one question after the other."""
 
+    def __init__(self, name: str, path: Path) -> None:
+        super().__init__(name, path, Link(path))
+
     def _run(self) -> None:
         while (wanted := self._queue.get()) is not None:
             try:
-                wanted.result = wanted.do(self._connected(), *wanted.arguments)
+                wanted.result = wanted.do(self._link.get(), *wanted.arguments)
             except Exception as error:  # noqa: BLE001 - whatever it is belongs to the one who asked
-                if needs_reopening(error):
-                    self._disconnect()
+                self._link.recover(error)
                 wanted.error = explain(error, self._path)
             hand_over([wanted])
 
@@ -110,7 +100,7 @@ class Writer(_Thread):
     """
 
     def __init__(self, name: str, path: Path, changed: Callable[[], None], *, checkpoints: bool) -> None:
-        super().__init__(name, path, WRITER_CACHE_KIB)
+        super().__init__(name, path, Link(path, cache_kib=WRITER_CACHE_KIB, prepare=self._prepare))
         self.commits = 0
         self._changed = changed
         self._checkpoints = checkpoints
@@ -154,12 +144,12 @@ class Writer(_Thread):
     def _finish_log(self) -> None:
         self._log_is_long = False
         with suppress(sqlite3.Error, StoreError):  # the next commit tells its callers of the same trouble
-            self._connected().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._link.get().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def _connected(self) -> sqlite3.Connection:
-        if self._db is None and not self._checkpoints:
-            super()._connected().execute("PRAGMA wal_autocheckpoint = 0").fetchall()
-        return super()._connected()
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        self._seen_version = _UNKNOWN  # its counting begins anew with the connection
+        if not self._checkpoints:
+            db.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
 
     def _look(self) -> None:
         """Notice the commits of other processes; SQLite's number does not move with our own."""
@@ -173,7 +163,7 @@ class Writer(_Thread):
         self._seen_version = version
 
     def _version(self) -> int:
-        (version,) = self._connected().execute("PRAGMA data_version").fetchone()
+        (version,) = self._link.get().execute("PRAGMA data_version").fetchone()
         return int(version)
 
     def _commit(self, batch: list[_Wanted]) -> None:
@@ -197,7 +187,7 @@ class Writer(_Thread):
         for wanted in batch:
             sorts.setdefault(wanted.do, []).append(wanted)
         try:
-            db = self._connected()
+            db = self._link.get()
             db.execute("BEGIN IMMEDIATE")
             for do, same in sorts.items():
                 results = do(db, [wanted.arguments for wanted in same])
@@ -206,16 +196,9 @@ class Writer(_Thread):
             db.execute("COMMIT")
             self.commits += 1
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to those who asked
-            self._undo(error)
+            self._link.recover(error)
             return error
         return None
-
-    def _undo(self, error: Exception) -> None:
-        if self._db is not None:
-            roll_back(self._db)
-        if needs_reopening(error):
-            self._disconnect()
-            self._seen_version = _UNKNOWN
 
 
 def hand_over(batch: Sequence[_Wanted]) -> None:
