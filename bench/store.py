@@ -14,9 +14,10 @@ import resource
 import sqlite3
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 
-from pipeflow.store.base import ALL, PARTITIONS, Closing, Dispatch, NewEvent, NewRun, RecordState
+from pipeflow.store.base import ALL, PARTITIONS, Closing, Dispatch, NewEvent, NewRun, RecordState, Run
 from pipeflow.store.sqlite import SQLiteStore
 
 BODY = b'{"data":"' + b"x" * 2980 + b'"}'
@@ -73,32 +74,37 @@ async def ingest(store: SQLiteStore, seconds: float) -> None:
     print(f"ingest: {stored / took:,.0f} events/s, {share:.0f} us of CPU each, slowest {slowest * 1000:.1f} ms")
 
 
-async def cycle(store: SQLiteStore, number: int) -> None:
-    """Dispatch, open and close ordered no-op runs in 1,000 lanes."""
+async def cycle(store: SQLiteStore, number: int, slots: int) -> None:
+    """Dispatch, open and close ordered no-op runs in 1,000 lanes, so many attempts at once."""
     for start in range(0, number, 1_000):
         await store.add_events([event(n, 1_000) for n in range(start, min(number, start + 1_000))])
-    began, cpu = time.perf_counter(), time.process_time()
-    counted = {"dispatch": 0.0, "attempts": 0.0}
+    ready: deque[Run] = deque()
     done = 0
-    after = 0
-    while events := await store.undispatched(ALL, limit=500, after=after):
+
+    async def slot() -> None:
+        nonlocal done
+        while ready:
+            run = ready.popleft()
+            await store.open_attempt(run.id, ALL, time.time())
+            following = await store.close_attempt(Closing(run.id, "succeeded", "succeeded"), ALL, time.time())
+            done += 1
+            if following is not None:
+                ready.append(following)
+
+    spent = {"dispatch": 0.0, "attempts": 0.0}
+    began, cpu, after = time.perf_counter(), time.process_time(), 0
+    while events := await store.undispatched(ALL, limit=256, after=after):
         after = events[-1].id
         mark = time.perf_counter()
         runs = await store.dispatch([decision(one.id, one.record_id) for one in events], ALL, time.time())
-        counted["dispatch"] += time.perf_counter() - mark
+        spent["dispatch"] += time.perf_counter() - mark
         mark = time.perf_counter()
-        ready = [run for run in runs if run.due_at is not None]
-        while ready:
-            now = time.time()
-            await asyncio.gather(*(store.open_attempt(run.id, ALL, now) for run in ready))
-            closings = [Closing(run.id, "succeeded", "succeeded") for run in ready]
-            following = await asyncio.gather(*(store.close_attempt(one, ALL, now) for one in closings))
-            done += len(ready)
-            ready = [run for run in following if run is not None]
-        counted["attempts"] += time.perf_counter() - mark
+        ready.extend(run for run in runs if run.due_at is not None)
+        await asyncio.gather(*(slot() for _ in range(slots)))
+        spent["attempts"] += time.perf_counter() - mark
     took, used = time.perf_counter() - began, time.process_time() - cpu
-    parts = ", ".join(f"{name} {spent / done * 1e6:.0f} us" for name, spent in counted.items())
-    print(f"cycle: {done / took:,.0f} runs/s, {used / done * 1e6:.0f} us of CPU each ({parts}), {done} runs")
+    parts = ", ".join(f"{name} {seconds / done * 1e6:.0f} us" for name, seconds in spent.items())
+    print(f"cycle, {slots} slots: {done / took:,.0f} runs/s, {used / done * 1e6:.0f} us of CPU each ({parts})")
 
 
 async def due(store: SQLiteStore, number: int) -> None:
@@ -174,7 +180,7 @@ async def measure(wanted: argparse.Namespace) -> None:
         if wanted.what == "ingest":
             await ingest(store, wanted.seconds)
         elif wanted.what == "cycle":
-            await cycle(store, wanted.number)
+            await cycle(store, wanted.number, wanted.slots)
         elif wanted.what == "due":
             await due(store, wanted.number)
         await store.close()
@@ -187,6 +193,7 @@ if __name__ == "__main__":
     parser.add_argument("--history", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--number", type=int, default=20_000)
+    parser.add_argument("--slots", type=int, default=20)
     parser.add_argument("--folder", default=None)
     parser.add_argument("--file", default=None)
     asyncio.run(measure(parser.parse_args()))
