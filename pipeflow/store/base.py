@@ -7,7 +7,7 @@ changed nothing.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -261,6 +261,43 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Work that waits because a person said so: all of an account's company, of a handler, or of one record.
+
+    Pause("account", company=4410021)
+    Pause("handler", handler="follow_up.call_after_stage_move")
+    Pause("record", company=4410021, kind="deal", record_id="42")
+    """
+
+    what: Literal["account", "handler", "record"]
+    company: int = 0
+    handler: str = ""
+    kind: str = ""
+    record_id: str = ""
+    reason: str = ""
+    paused_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What one reconciliation found between `since` and `until` on Pipedrive's clock: all known, or added now.
+
+    `error` says what kept it from looking at everything.
+    """
+
+    company: int
+    kinds: tuple[str, ...]
+    since: float
+    until: float
+    changes: int
+    known: int
+    added: int
+    proven_at: float
+    error: str | None = None
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EventFilter:
     """Which events to list, newest first; `limit` 0 means all."""
 
@@ -348,20 +385,38 @@ class Store(Protocol):
     async def recover(self, owned: Owned, now: float) -> list[Run]:
         """Close attempts left open by a dead owner as interrupted and give their runs, oldest first: the suspects.
 
-        An attempt that ran alone adds to `crashes`; at three the run is dead and not among the answers.
+        An attempt that ran alone adds to `crashes`; at three the run is dead and not among the answers. A run stays a
+        suspect, and is among the answers again, until an attempt of it ends in order.
         """
         ...
 
-    async def due_runs(self, owned: Owned, now: float, *, limit: int) -> list[Run]:
-        """Give pending runs that may start, by priority, due time and id. Runs that wait add no cost."""
+    async def due_runs(
+        self,
+        owned: Owned,
+        now: float,
+        *,
+        limit: int,
+        handlers: Collection[str] | None = None,
+        resting: Collection[int] = (),
+    ) -> list[Run]:
+        """Give pending runs that may start, by priority, due time and id. Runs that wait add no cost.
+
+        Paused and parked ones are left out, and so are those of other handlers than `handlers` (None: all) and of the
+        companies that are `resting`.
+        """
         ...
 
-    async def next_due_at(self, owned: Owned) -> float | None:
-        """Say when the next pending run becomes due; None where none waits for a time."""
+    async def next_due_at(
+        self, owned: Owned, *, handlers: Collection[str] | None = None, resting: Collection[int] = ()
+    ) -> float | None:
+        """Say when the next run that `due_runs` would give becomes due, which may be past; None where there is none."""
         ...
 
     async def open_attempt(self, run_id: int, owned: Owned, now: float, *, alone: bool = False) -> Attempt | None:
-        """Record that an attempt starts; None where the run is not pending and due any more, or no longer ours."""
+        """Record that an attempt starts; None where the run is not pending and due any more, or no longer ours.
+
+        A run that is paused or parked does not start either.
+        """
         ...
 
     async def close_attempt(self, closing: Closing, owned: Owned, now: float) -> Run | None:
@@ -381,6 +436,38 @@ class Store(Protocol):
 
     async def replay(self, run_ids: Sequence[int], now: float) -> list[Run]:
         """Make a new run for each of these, at the end of its lane and linked to the old one."""
+        ...
+
+    async def park_runs(self, run_ids: Sequence[int], owned: Owned, now: float, *, reason: str) -> list[Run]:
+        """Keep pending runs from starting until they are released, and with them their lanes: the fuse. Give them."""
+        ...
+
+    async def release_runs(self, run_ids: Sequence[int], now: float) -> list[Run]:
+        """Let parked runs start again; give those that were parked."""
+        ...
+
+    async def retry_runs(self, run_ids: Sequence[int], now: float) -> list[Run]:
+        """Make pending runs that wait for a time due now; give them."""
+        ...
+
+    async def skip_runs(self, run_ids: Sequence[int], now: float, *, reason: str) -> list[Run]:
+        """End pending runs as skipped, and let their lanes go on; give them."""
+        ...
+
+    async def move_due_times(self, owned: Owned, by: float) -> None:
+        """Move the due times of all pending runs by so many seconds: after the clock was set."""
+        ...
+
+    async def pause(self, pause: Pause) -> None:
+        """Keep runs from starting until `resume`; attempts under way end as they do."""
+        ...
+
+    async def resume(self, pause: Pause) -> bool:
+        """End a pause of the same account, handler or record; False where there is none."""
+        ...
+
+    async def pauses(self) -> list[Pause]:
+        """List what is paused, oldest first."""
         ...
 
     async def once(self, run_id: int, key: str) -> bytes | None:
@@ -450,9 +537,20 @@ class Store(Protocol):
         """Move a watermark; it never goes back."""
         ...
 
+    async def add_proof(self, proof: Proof) -> int:
+        """Keep what a reconciliation found; give its id."""
+        ...
+
+    async def proofs(self, company: int | None = None, *, limit: int = 50) -> list[Proof]:
+        """List what reconciliations found, newest first."""
+        ...
+
     # Upkeep -------------------------------------------------------------------------------------------------------
     async def purge(self, before: float, *, limit: int) -> int:
-        """Delete up to `limit` events older than `before` whose runs have ended, with those runs; say how many."""
+        """Delete up to `limit` events older than `before` whose runs have ended, with those runs; say how many.
+
+        Proofs and writes without a run go with them, once they are as old.
+        """
         ...
 
     async def counts(self) -> dict[str, int]:

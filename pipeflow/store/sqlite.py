@@ -7,12 +7,12 @@ one for listings, so that a long listing delays no run. Nothing here blocks the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeflow.errors import ConfigError, StoreError, StoreUnavailable
-from pipeflow.store import sqlite_events, sqlite_lists, sqlite_rest, sqlite_runs
+from pipeflow.store import sqlite_control, sqlite_events, sqlite_lists, sqlite_rest, sqlite_runs
 from pipeflow.store.base import (
     Account,
     Attempt,
@@ -21,6 +21,8 @@ from pipeflow.store.base import (
     EventFilter,
     NewEvent,
     Owned,
+    Pause,
+    Proof,
     RecordState,
     Run,
     RunFilter,
@@ -199,14 +201,24 @@ class SQLiteStore:
         runs: list[Run] = await self._work(sqlite_runs.recover_many, (owned, now))
         return runs
 
-    async def due_runs(self, owned: Owned, now: float, *, limit: int) -> list[Run]:
+    async def due_runs(
+        self,
+        owned: Owned,
+        now: float,
+        *,
+        limit: int,
+        handlers: Collection[str] | None = None,
+        resting: Collection[int] = (),
+    ) -> list[Run]:
         """Give pending runs that may start, by priority, then due time, then id."""
-        runs: list[Run] = await self._read(sqlite_runs.due_runs, owned, now, limit)
+        runs: list[Run] = await self._read(sqlite_runs.due_runs, owned, now, limit, handlers, resting)
         return runs
 
-    async def next_due_at(self, owned: Owned) -> float | None:
-        """Say when the next pending run becomes due; in the past where one may start already."""
-        due_at: float | None = await self._read(sqlite_runs.next_due_at, owned)
+    async def next_due_at(
+        self, owned: Owned, *, handlers: Collection[str] | None = None, resting: Collection[int] = ()
+    ) -> float | None:
+        """Say when the next run that `due_runs` would give becomes due; in the past where one may start already."""
+        due_at: float | None = await self._read(sqlite_runs.next_due_at, owned, handlers, resting)
         return due_at
 
     async def open_attempt(self, run_id: int, owned: Owned, now: float, *, alone: bool = False) -> Attempt | None:
@@ -237,6 +249,44 @@ class SQLiteStore:
         """Make a new run for each of these, at the end of its lane and linked to the old one."""
         runs: list[Run] = await self._write(sqlite_runs.replay_many, (run_ids, now), wakes=True)
         return runs
+
+    async def park_runs(self, run_ids: Sequence[int], owned: Owned, now: float, *, reason: str) -> list[Run]:
+        """Keep pending runs from starting until they are released, and with them their lanes."""
+        runs: list[Run] = await self._work(sqlite_control.park_many, (run_ids, owned, reason))
+        return runs
+
+    async def release_runs(self, run_ids: Sequence[int], now: float) -> list[Run]:
+        """Let parked runs start again; give those that were parked."""
+        runs: list[Run] = await self._write(sqlite_control.release_many, (run_ids, now), wakes=True)
+        return runs
+
+    async def retry_runs(self, run_ids: Sequence[int], now: float) -> list[Run]:
+        """Make pending runs that wait for a time due now; give them."""
+        runs: list[Run] = await self._write(sqlite_control.retry_many, (run_ids, now), wakes=True)
+        return runs
+
+    async def skip_runs(self, run_ids: Sequence[int], now: float, *, reason: str) -> list[Run]:
+        """End pending runs as skipped, and let their lanes go on; give them."""
+        runs: list[Run] = await self._write(sqlite_control.skip_many, (run_ids, now, reason), wakes=True)
+        return runs
+
+    async def move_due_times(self, owned: Owned, by: float) -> None:
+        """Move the due times of all pending runs by so many seconds: after the clock was set."""
+        await self._work(sqlite_control.move_due_times_many, (owned, by))
+
+    async def pause(self, pause: Pause) -> None:
+        """Keep runs from starting until `resume`."""
+        await self._write(sqlite_control.pause_many, (pause,), wakes=True)
+
+    async def resume(self, pause: Pause) -> bool:
+        """End a pause of the same account, handler or record; False where there is none."""
+        ended: bool = await self._write(sqlite_control.resume_many, (pause,), wakes=True)
+        return ended
+
+    async def pauses(self) -> list[Pause]:
+        """List what is paused, oldest first."""
+        found: list[Pause] = await self._read(sqlite_control.pauses)
+        return found
 
     async def once(self, run_id: int, key: str) -> bytes | None:
         """Give what `run.once(key, …)` remembered, as JSON."""
@@ -313,11 +363,21 @@ class SQLiteStore:
         """Move a watermark; it never goes back."""
         await self._write(sqlite_rest.save_watermark_many, (company, kind, value, now))
 
+    async def add_proof(self, proof: Proof) -> int:
+        """Keep what a reconciliation found; give its id."""
+        proof_id: int = await self._write(sqlite_rest.add_proof_many, (proof,))
+        return proof_id
+
+    async def proofs(self, company: int | None = None, *, limit: int = 50) -> list[Proof]:
+        """List what reconciliations found, newest first."""
+        found: list[Proof] = await self._list(sqlite_rest.proofs, company, limit)
+        return found
+
     # Upkeep ---------------------------------------------------------------------------------------------------------
     async def purge(self, before: float, *, limit: int) -> int:
         """Delete up to `limit` old events whose runs have all ended; say how many. They are sought by a reader."""
         event_ids = await self._list(sqlite_lists.finished_before, before, limit)
-        gone: int = await self._write(sqlite_lists.purge_many, event_ids) if event_ids else 0
+        gone: int = await self._write(sqlite_lists.purge_many, (event_ids, before, limit))
         return gone
 
     async def counts(self) -> dict[str, int]:

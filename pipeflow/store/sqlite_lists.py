@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeflow.store.base import Run, RunFilter
 from pipeflow.store.rows import RUN_COLUMNS, array, many_json, one_json, run_of
+from pipeflow.store.sqlite_rest import many
 
 
 def run_conditions(wanted: RunFilter) -> tuple[list[str], dict[str, Any]]:
@@ -95,12 +96,14 @@ def finished_before(db: sqlite3.Connection, before: float, limit: int) -> list[i
     return found
 
 
-def purge_many(db: sqlite3.Connection, calls: Sequence[Sequence[int]]) -> list[int]:
-    """Delete events with all that hangs on them, those left out that got an open run meanwhile."""
-    return [_purge(db, call) for call in calls]
-
-
-def _purge(db: sqlite3.Connection, event_ids: Sequence[int]) -> int:
+@many
+def purge_many(db: sqlite3.Connection, event_ids: Sequence[int], before: float, limit: int) -> int:
+    """Delete events with all that hangs on them, those left out that got an open run meanwhile; and what is as old."""
+    for table, when in (("proofs", "proven_at"), ("writes", "run_id IS NULL AND intended_at")):
+        db.execute(
+            f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {when} < ? ORDER BY id LIMIT ?)",
+            (before, limit),
+        )
     gone: list[int] = one_json(
         db,
         "SELECT json_group_array(id) FROM events NOT INDEXED WHERE id IN (SELECT value FROM json_each(?)) "

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from pipeflow.store.base import Account, Webhook, Write
+from pipeflow.store.base import Account, Proof, Webhook, Write
 from pipeflow.store.rows import dumps
 
 T = TypeVar("T")
@@ -215,3 +215,24 @@ def save_watermark_many(db: sqlite3.Connection, company: int, kind: str, value: 
         "moved_at = excluded.moved_at WHERE excluded.value > watermarks.value",
         (company, kind, value, now),
     )
+
+
+# Proofs --------------------------------------------------------------------------------------------------------------
+_PROOF = "company, kinds, since, until, changes, known, added, proven_at, error"
+
+
+@many
+def add_proof_many(db: sqlite3.Connection, proof: Proof) -> int:
+    """Insert a proof."""
+    company, kinds, *rest = astuple(proof)[:-1]
+    done = db.execute(f"INSERT INTO proofs ({_PROOF}) VALUES ({', '.join('?' * 9)})", (company, dumps(kinds), *rest))
+    return int(done.lastrowid or 0)
+
+
+def proofs(db: sqlite3.Connection, company: int | None, limit: int) -> list[Proof]:
+    """Read proofs, newest first."""
+    rows = db.execute(
+        f"SELECT {_PROOF}, id FROM proofs WHERE ?1 IS NULL OR company = ?1 ORDER BY id DESC LIMIT ?2",
+        (company, limit or -1),
+    ).fetchall()
+    return [Proof(row[0], tuple(orjson.loads(row[1])), *row[2:]) for row in rows]

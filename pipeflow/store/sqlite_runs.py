@@ -9,7 +9,7 @@ operations in the writer's transaction; the others read.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -189,10 +189,17 @@ def _rows_by_id(db: sqlite3.Connection, run_ids: Iterable[int]) -> list[list[Any
 
 
 # What may start ------------------------------------------------------------------------------------------------------
-def due_runs(db: sqlite3.Connection, owned: Owned, now: float, limit: int) -> list[Run]:
+def due_runs(
+    db: sqlite3.Connection,
+    owned: Owned,
+    now: float,
+    limit: int,
+    handlers: Collection[str] | None,
+    resting: Collection[int],
+) -> list[Run]:
     """Read what may start, interactive work first."""
     parameters: dict[str, Any] = {"now": now, "limit": limit}
-    due = f"{_DUE} AND due_at <= :now{partition_filter(owned, parameters, PARTITIONS)}"
+    due = f"{_DUE} AND due_at <= :now{_that_may_start(db, parameters, owned, handlers, resting)}"
     each = " UNION ALL ".join(
         f"SELECT * FROM (SELECT * FROM runs INDEXED BY runs_due WHERE priority = {priority} AND {due} "
         "ORDER BY due_at, id LIMIT :limit)"
@@ -205,10 +212,43 @@ def due_runs(db: sqlite3.Connection, owned: Owned, now: float, limit: int) -> li
 _DUE = "status = 'pending' AND due_at IS NOT NULL AND parked = 0"
 
 
-def next_due_at(db: sqlite3.Connection, owned: Owned) -> float | None:
+def _that_may_start(
+    db: sqlite3.Connection,
+    parameters: dict[str, Any],
+    owned: Owned,
+    handlers: Collection[str] | None,
+    resting: Collection[int],
+) -> str:
+    conditions = partition_filter(owned, parameters, PARTITIONS) + not_paused(db)
+    if handlers is not None:
+        conditions += " AND handler IN (SELECT value FROM json_each(:handlers))"
+        parameters["handlers"] = array(handlers)
+    if resting:
+        conditions += " AND company NOT IN (SELECT value FROM json_each(:resting))"
+        parameters["resting"] = array(resting)
+    return conditions
+
+
+def not_paused(db: sqlite3.Connection) -> str:
+    """Write the condition that a run is not paused; nothing, where nothing is."""
+    kinds = one_json(db, "SELECT json_group_array(what) FROM (SELECT DISTINCT what FROM pauses)")
+    return "".join(_NOT_PAUSED[what] for what in kinds)
+
+
+_NOT_PAUSED = {
+    "account": " AND company NOT IN (SELECT p.company FROM pauses AS p WHERE p.what = 'account')",
+    "handler": " AND handler NOT IN (SELECT p.handler FROM pauses AS p WHERE p.what = 'handler')",
+    "record": " AND (company, kind, record_id) NOT IN "
+    "(SELECT p.company, p.kind, p.record_id FROM pauses AS p WHERE p.what = 'record')",
+}
+
+
+def next_due_at(
+    db: sqlite3.Connection, owned: Owned, handlers: Collection[str] | None, resting: Collection[int]
+) -> float | None:
     """Read when the next run may start."""
     parameters: dict[str, Any] = {}
-    mine = partition_filter(owned, parameters, PARTITIONS)
+    mine = _that_may_start(db, parameters, owned, handlers, resting)
     found = [
         db.execute(
             f"SELECT due_at FROM runs INDEXED BY runs_due WHERE priority = {priority} AND {_DUE}{mine} "
@@ -226,7 +266,7 @@ def open_many(db: sqlite3.Connection, calls: Sequence[tuple[int, Owned, float, b
     rows = one_json(
         db,
         f"SELECT json_group_array(json_array(id, tries, partition, {time_columns('due_at')})) FROM runs NOT INDEXED "
-        f"WHERE id IN (SELECT value FROM json_each(?)) AND {_DUE}",
+        f"WHERE id IN (SELECT value FROM json_each(?)) AND {_DUE}{not_paused(db)}",
         (array(call[0] for call in calls),),
     )
     startable = {row[0]: row for row in rows}

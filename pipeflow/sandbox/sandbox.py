@@ -1,0 +1,131 @@
+"""The sandbox itself: companies, clock, webhooks, faults and what it received, in one object that servers serve."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any, Final
+
+from pipeflow.sandbox.answers import Record
+from pipeflow.sandbox.clock import Clock
+from pipeflow.sandbox.company import Actor, Change, Company, Source
+from pipeflow.sandbox.faults import Faults
+from pipeflow.sandbox.journal import Journal
+from pipeflow.sandbox.limits import Limits
+from pipeflow.sandbox.seed import make_company
+from pipeflow.sandbox.webhooks import Webhooks
+
+API_TOKEN: Final = "sandbox-token-0000000000000000000000000000"  # noqa: S105  (not a secret: it opens only sample data)
+
+
+class Sandbox:
+    """A fake Pipedrive with sample data, the same for a seed.
+
+        sandbox = Sandbox(seed=1)
+        async with running(sandbox) as url:
+            sandbox.change("deal", 1, stage_id=3)          # as a person in the app; webhooks fire
+
+    `companies` is how many there are, `deals` how many deals each begins with, `extra_fields` how many further
+    custom fields deals have; `start` and `scale` set the clock; `api_token` is the first user's token (every other
+    user has one of their own); `keep` bounds the kept requests and deliveries.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 1,
+        companies: int = 1,
+        deals: int = 30,
+        extra_fields: int = 0,
+        start: datetime | None = None,
+        scale: float = 1.0,
+        api_token: str = API_TOKEN,
+        keep: int = 10_000,
+    ) -> None:
+        self.seed = seed
+        self.clock = Clock(start, scale)
+        self.faults = Faults()
+        self.limits = Limits()
+        self.journal = Journal(keep)
+        self.base_url = ""
+        self.webhooks = Webhooks(self.clock)
+        self.companies: dict[str, Company] = {}
+        for number in range(companies):
+            self.adopt(make_company(seed, number, self.clock, deals=deals, extra_fields=extra_fields))
+        self.company.admin["token"] = api_token
+
+    def adopt(self, company: Company) -> None:
+        """Take a company in and listen to its changes."""
+        self.companies[company.domain] = company
+        company.listeners.append(self._changed)
+
+    @property
+    def company(self) -> Company:
+        """The first company."""
+        return next(iter(self.companies.values()))
+
+    @property
+    def api_token(self) -> str:
+        """The token of the first company's first user, an admin."""
+        token: str = self.company.admin["token"]
+        return token
+
+    def who(self, token: str) -> tuple[Company, Record] | None:
+        """Find the company and the active user of an API token."""
+        for company in self.companies.values():
+            for user in company.tables["user"].values():
+                if user["token"] == token and user["active_flag"]:
+                    return company, user
+        return None
+
+    # Changes as people make them
+
+    def add(self, kind: str, *, by: int | None = None, company: str | None = None, **values: Any) -> Record:
+        """Add a record as a person does in the app; `by` is the user's id, by default the admin's."""
+        home = self._home(company)
+        return home.add(kind, values, self.actor(home, by))
+
+    def change(
+        self,
+        kind: str,
+        record_id: Any,
+        *,
+        by: int | None = None,
+        company: str | None = None,
+        source: Source = "app",
+        bulk: bool = False,
+        **values: Any,
+    ) -> Record:
+        """Change a record as a person does in the app; a bulk edit is told as made through the API."""
+        home = self._home(company)
+        home.get(kind, record_id)
+        return home.change(kind, record_id, values, self.actor(home, by, source=source, bulk=bulk))
+
+    def delete(self, kind: str, record_id: Any, *, by: int | None = None, company: str | None = None) -> Record:
+        """Delete a record as a person does in the app."""
+        home = self._home(company)
+        return home.delete(kind, record_id, self.actor(home, by))
+
+    def actor(self, company: Company, by: int | None, *, source: Source = "app", bulk: bool = False) -> Actor:
+        """Make the actor of a change; list-view bulk edits come through the API, as the real app does it."""
+        agent = "bulk-actions-api" if bulk else None
+        return Actor(by or company.admin["id"], "api" if bulk else source, bulk, agent)
+
+    def _home(self, domain: str | None) -> Company:
+        if domain is None:
+            return self.company
+        if domain not in self.companies:
+            raise KeyError(f"there is no company {domain}; there are {', '.join(self.companies)}")
+        return self.companies[domain]
+
+    async def stop(self) -> None:
+        """Give up deliveries under way."""
+        await self.webhooks.stop()
+
+    def _changed(self, change: Change) -> None:
+        """Tell the webhooks of a change, once there is a loop to send from: sample data is told to nobody."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self.webhooks.tell(change)

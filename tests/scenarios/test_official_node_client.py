@@ -1,0 +1,52 @@
+"""Input that we did not write: Pipedrive's official Node client changes a deal and a recipe acts."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.product import Product, eventually
+
+SCRIPT = """
+const { Configuration, DealsApi } = require('pipedrive/v2');
+const configuration = new Configuration({ apiKey: process.env.TOKEN });
+configuration.basePath = process.env.ROOT + '/api/v2';
+const deals = new DealsApi(configuration);
+(async () => {
+  const added = await deals.addDeal({ AddDealRequest: { title: 'From Node', value: 10, stage_id: 1 } });
+  await deals.updateDeal({ id: added.data.id, UpdateDealRequest: { stage_id: 2 } });
+  console.log(added.data.id);
+})().catch((error) => { console.error(error.response ? error.response.data : error); process.exit(1); });
+"""
+
+
+@pytest.fixture(scope="module")
+def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("Node.js is not on this machine")
+    folder = tmp_path_factory.mktemp("node")
+    install = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "pipedrive@33.7.0"]
+    done = subprocess.run(install, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        pytest.skip(f"npm could not install the official client: {done.stderr[-200:]}")
+    return folder
+
+
+@pytest.mark.slow
+def test_deal_moved_by_the_official_client_wakes_the_recipe(product: Product, node_client: Path) -> None:
+    done = subprocess.run(
+        ["node", "-e", SCRIPT],
+        cwd=node_client,
+        env={**product.environment, "TOKEN": product.pipedrive.token, "ROOT": product.pipedrive.url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    deal_id = int(done.stdout)
+    calls = eventually(lambda: product.activities(deal_id), "the planned call")
+    assert [call["subject"] for call in calls] == ["Call about From Node"]
