@@ -8,7 +8,7 @@ in by one statement with many values. JSON keeps 15 digits of a float, so a time
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -48,7 +48,7 @@ def _with_values(sql: str, width: int, size: int) -> str:
     return sql.format(values="VALUES " + ", ".join([row] * size))
 
 
-def one_json(db: sqlite3.Connection, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> Json:
+def one_json(db: sqlite3.Connection, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Json:
     """Give the value of a statement that answers with one row of one JSON value."""
     (text,) = db.execute(sql, parameters).fetchone()
     return orjson.loads(text)

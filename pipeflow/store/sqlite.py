@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeflow.errors import ConfigError, StoreError, StoreUnavailable
-from pipeflow.store import sqlite_control, sqlite_events, sqlite_lists, sqlite_rest, sqlite_runs
+from pipeflow.store import sqlite_control, sqlite_dispatch, sqlite_events, sqlite_lists, sqlite_rest, sqlite_runs
 from pipeflow.store.base import (
     Account,
     Attempt,
@@ -175,7 +175,7 @@ class SQLiteStore:
 
     async def dispatch(self, dispatches: Sequence[Dispatch], owned: Owned, now: float) -> list[Run]:
         """Commit dispatch decisions and give the runs made; a newer tick of a job ends older ones that wait."""
-        runs: list[Run] = await self._work(sqlite_runs.dispatch_many, (dispatches, owned, now))
+        runs: list[Run] = await self._work(sqlite_dispatch.dispatch_many, (dispatches, owned, now))
         return runs
 
     async def records(self, keys: Iterable[tuple[int, str, str]]) -> dict[tuple[int, str, str], RecordState]:
@@ -247,7 +247,7 @@ class SQLiteStore:
 
     async def replay(self, run_ids: Sequence[int], now: float) -> list[Run]:
         """Make a new run for each of these, at the end of its lane and linked to the old one."""
-        runs: list[Run] = await self._write(sqlite_runs.replay_many, (run_ids, now), wakes=True)
+        runs: list[Run] = await self._write(sqlite_dispatch.replay_many, (run_ids, now), wakes=True)
         return runs
 
     async def park_runs(self, run_ids: Sequence[int], owned: Owned, now: float, *, reason: str) -> list[Run]:

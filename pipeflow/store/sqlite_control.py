@@ -1,10 +1,11 @@
-"""What people (and the fuse) do to runs: park, release, retry, skip, pause, resume; in SQL for SQLite. Imports the rows."""
+"""What people and the fuse do to runs: park, release, retry, skip, pause, resume. Imports the rows."""
 
 # ruff: noqa: S608 - SQL is put together of constants only; every value travels as a parameter
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pipeflow.store.base import PARTITIONS, Owned, Pause, Run
 from pipeflow.store.rows import array, one_json, partition_filter
@@ -15,7 +16,7 @@ from pipeflow.store.sqlite_runs import advance, end_runs, runs_by_id
 @many
 def park_many(db: sqlite3.Connection, run_ids: Sequence[int], owned: Owned, reason: str) -> list[Run]:
     """Park pending runs."""
-    parameters = {"ids": array(run_ids)}
+    parameters: dict[str, Any] = {"ids": array(run_ids)}
     found = _ids(db, f"status = 'pending' AND parked = 0{partition_filter(owned, parameters, PARTITIONS)}", parameters)
     db.execute(
         "UPDATE runs SET parked = 1, error = ? WHERE id IN (SELECT value FROM json_each(?))", (reason, array(found))
@@ -53,7 +54,7 @@ def skip_many(db: sqlite3.Connection, run_ids: Sequence[int], now: float, reason
     return skipped
 
 
-def _ids(db: sqlite3.Connection, condition: str, parameters: dict[str, object]) -> list[int]:
+def _ids(db: sqlite3.Connection, condition: str, parameters: Mapping[str, Any]) -> list[int]:
     found: list[int] = one_json(
         db,
         "SELECT json_group_array(id) FROM runs NOT INDEXED "
