@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+HOUR = 3600.0
+PURGED_AT_ONCE = 200
 SANDBOX_DATABASE = "sqlite:///.sandbox/pipeflow.db"
 
 
@@ -83,6 +86,17 @@ async def opened_store(of_sandbox: bool = False) -> AsyncIterator[Store]:
         await store.close()
 
 
+@asynccontextmanager
+async def opened_accounts(of_sandbox: bool = False) -> AsyncIterator[tuple[Store, Accounts]]:
+    """Open the store and the accounts in it, to ask Pipedrive as one of them."""
+    from pipeflow.engine.accounts import Accounts
+    from pipeflow.vault import open_vault
+
+    async with opened_store(of_sandbox) as store:
+        settings = reading_settings(of_sandbox)
+        yield store, Accounts(store, open_vault(settings), settings)
+
+
 @dataclass
 class Service:
     """Everything that `run` starts and stops, built and not yet started. `ready` is True, or why not yet."""
@@ -116,6 +130,10 @@ def build_service(settings: Settings, registry: Registry) -> Service:
     store = open_store(settings.database_url)
     vault = open_vault(settings)
     accounts = Accounts(store, vault, settings)
+    scheduler = Scheduler(store, registry, accounts)
+    keeper = WebhookKeeper(store, registry, accounts, vault, settings)
+    scheduler.own("The look at the webhooks", HOUR, keeper.sync)
+    scheduler.own("Forgetting old history", HOUR, lambda: forget_history(store, settings.retention_days, time.time()))
     return Service(
         settings=settings,
         vault=vault,
@@ -123,9 +141,16 @@ def build_service(settings: Settings, registry: Registry) -> Service:
         registry=registry,
         accounts=accounts,
         engine=Engine(store, registry, settings, accounts),
-        scheduler=Scheduler(store, registry, accounts),
-        keeper=WebhookKeeper(store, registry, accounts, vault, settings),
+        scheduler=scheduler,
+        keeper=keeper,
     )
+
+
+async def forget_history(store: Store, days: float, now: float) -> None:
+    """Delete events older than so many days whose runs have ended; a little at a time, so that the writer is free."""
+    gone = PURGED_AT_ONCE
+    while gone == PURGED_AT_ONCE:
+        gone = await store.purge(now - days * 86400, limit=PURGED_AT_ONCE)
 
 
 def settings_trouble(settings: Settings) -> list[str]:

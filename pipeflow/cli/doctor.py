@@ -41,6 +41,7 @@ def doctor(
 
 def _look_at_recipes(recipes: str) -> list[str]:
     from pipeflow.cli.output import say
+    from pipeflow.cli.screen import describe_times
     from pipeflow.errors import ConfigError
     from pipeflow.registry import load
 
@@ -53,15 +54,10 @@ def _look_at_recipes(recipes: str) -> list[str]:
     for handler in registry.handlers.values():
         say(f"{handler.name} on {', '.join(handler.patterns)}")
     for job in registry.jobs.values():
-        say(f"{job.name} {describe_times(job.every, job.cron)}")
+        say(f"{job.name} {describe_times(job.every, job.cron, job.timezone)}")
     if registry.handlers or registry.jobs:
         return []
     return [f"There is no handler and no job in {recipes}: `pipeflow new NAME` writes a recipe to begin with."]
-
-
-def describe_times(every: float | None, cron: str | None) -> str:
-    """Say when a job is due."""
-    return f"every {every:g} s" if every is not None else f"at {cron}"
 
 
 async def _look_at_store(settings: Settings) -> list[str]:

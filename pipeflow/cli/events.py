@@ -11,7 +11,7 @@ from pipeflow.cli.options import AsJson, HandlerName, Limit, OfSandbox, Since, l
 if TYPE_CHECKING:
     from pipeflow.store.base import EventFilter, Store, StoredEvent
 
-app = listing("List the events that arrived, newest first, or show one in full: `pipeflow events 12`.")
+app = listing("List events, or show one: `pipeflow events 12`.")
 _CHUNK = 200
 
 
@@ -30,7 +30,7 @@ def events(
     since: Since = None,
     of_sandbox: OfSandbox = False,
 ) -> None:
-    """List the events that arrived, newest first, or show one in full: `pipeflow events 12`."""
+    """List events, newest first."""
     if ctx.invoked_subcommand is not None:
         return
     import time

@@ -13,19 +13,23 @@ _COLOURS = {"warning": _YELLOW, "error": _RED, "critical": _RED}
 _WORDS = {" succeeded": _GREEN, " dead": _RED, " failed": _RED, " skipped": _DIM}
 
 
-def set_up_logging(log_format: Literal["console", "json"] | None) -> None:
-    """Send every log line to standard output: `console` for a person, `json` one object a line; None by terminal."""
-    terminal = sys.stdout.isatty()
+def wants_json(log_format: Literal["console", "json"] | None) -> bool:
+    """Say whether lines are for machines: as the setting says, else wherever no terminal shows them."""
+    return log_format == "json" if log_format else not sys.stdout.isatty()
+
+
+def set_up_logging(*, as_json: bool) -> None:
+    """Send every log line to standard output: for a person, or one JSON object a line."""
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True)
-        if log_format == "json"
+        if as_json
         else structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
         structlog.processors.format_exc_info,
     ]
-    render: Any = structlog.processors.JSONRenderer() if log_format == "json" else _Plain(terminal)
+    render: Any = structlog.processors.JSONRenderer(ensure_ascii=False) if as_json else _Plain(sys.stdout.isatty())
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -28,7 +28,7 @@ def new(
     name: Annotated[str, typer.Argument(help="The recipe's name: follow_up.")],
     folder: Annotated[Path, typer.Option(help="Where recipes are.")] = Path("recipes"),
 ) -> None:
-    """Write a recipe to begin with: recipes/NAME.py."""
+    """Write a recipe to begin with."""
     from keyword import iskeyword
 
     from pipeflow.cli.output import say

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeflow.cli.times import iso
-from pipeflow.store.base import Attempt, Run, StoredEvent
+from pipeflow.store.base import Attempt, Run, StoredEvent, Webhook
 
 Row = dict[str, Any]
 
@@ -60,4 +60,18 @@ def attempt_row(attempt: Attempt) -> Row:
         "alone": attempt.alone,
         "error": attempt.error,
         "traceback": attempt.traceback,
+    }
+
+
+def webhook_row(webhook: Webhook, ours: bool) -> Row:
+    """Show a webhook, in Pipedrive's words."""
+    return {
+        "id": webhook.id,
+        "action": webhook.action,
+        "object": webhook.object,
+        "url": webhook.url,
+        "version": webhook.version,
+        "name": webhook.name,
+        "active": webhook.active,
+        "ours": ours,
     }

@@ -11,7 +11,7 @@ from pipeflow.cli.options import AsJson, HandlerName, Limit, OfSandbox, Since, l
 if TYPE_CHECKING:
     from pipeflow.store.base import Run
 
-app = listing("List runs, newest first, or show one in full: `pipeflow runs 12`.")
+app = listing("List runs, or show one: `pipeflow runs 12`.")
 
 
 @app.callback()
@@ -31,7 +31,7 @@ def runs(
     since: Since = None,
     of_sandbox: OfSandbox = False,
 ) -> None:
-    """List runs, newest first, or show one in full: `pipeflow runs 12`."""
+    """List runs, newest first."""
     if ctx.invoked_subcommand is not None:
         return
     import time

@@ -14,7 +14,7 @@ def sandbox(
     seed: Annotated[int | None, typer.Option(help="Repeat the same sales team.")] = None,
     state: Annotated[Path | None, typer.Option(help="Keep the company in this file.")] = None,
 ) -> None:
-    """Run a simulated Pipedrive with sample data, until Ctrl-C."""
+    """Run a simulated Pipedrive, until Ctrl-C."""
     import subprocess
     import sys
 

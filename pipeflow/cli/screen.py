@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -63,19 +64,80 @@ class Screen:
         return self._lines <= LINES_A_SECOND
 
 
-async def first_screen(service: Service, sandbox: bool, changes: WebhookChanges | None) -> None:
+async def first_screen(service: Service, changes: WebhookChanges | None, *, sandbox: bool, as_json: bool) -> None:
     """Say in plain words what is connected, what was registered, and where to look next."""
-    for account in await service.accounts.connected():
-        log.info("Connected to %s as %s", account.company_name or account.company, account.name or account.user_id)
-    registry = service.registry
-    log.info("%d handlers, %d jobs: %s", len(registry.handlers), len(registry.jobs), ", ".join(_names(service)))
-    if changes is not None:
-        counts = (len(changes.added), len(changes.kept), len(changes.removed))
-        log.info("Webhooks at Pipedrive: %d added, %d kept, %d removed", *counts)
-    if sandbox:
-        log.info("A simulated sales team is at work in %s", service.settings.api_url)
-    log.info("Look closer in another terminal: pipeflow events, pipeflow runs, pipeflow doctor. Ctrl-C ends it.")
+    facts = await _facts(service, changes, sandbox)
+    if as_json:
+        log.info("ready", extra={name.lower().replace(" ", "_"): " ".join(lines) for name, lines in facts.items()})
+        return
+    width = max(map(len, facts))
+    text = [""]
+    for name, lines in facts.items():
+        text += [f"  {name if first else '':<{width}}   {line}" for first, line in _marked(lines)]
+    flag = " --sandbox" if sandbox else ""
+    text += ["", "  Look closer in another terminal:"]
+    text += [
+        f"    pipeflow runs{flag:<16} what the handlers did",
+        f"    pipeflow events{flag:<14} what arrived",
+        f"    pipeflow doctor{flag:<14} every setting, and whether all is well",
+        "",
+        "  Ctrl-C ends it.",
+        "",
+    ]
+    sys.stdout.write("\n".join(text) + "\n")
+    sys.stdout.flush()
 
 
-def _names(service: Service) -> list[str]:
-    return [*service.registry.handlers, *service.registry.jobs]
+async def _facts(service: Service, changes: WebhookChanges | None, sandbox: bool) -> dict[str, list[str]]:
+    from pipeflow.cli.compose import shown_database
+
+    settings, registry = service.settings, service.registry
+    accounts = [
+        f"{account.company_name or account.company}, as {account.name or account.user_id}"
+        for account in await service.accounts.connected()
+    ]
+    named = [f"{handler.name} on {', '.join(handler.patterns)}" for handler in registry.handlers.values()]
+    named += [f"{job.name} {describe_times(job.every, job.cron, job.timezone)}" for job in registry.jobs.values()]
+    files = {handler.file for handler in registry.handlers.values()} | {job.file for job in registry.jobs.values()}
+    counted = [
+        _count(len(files), "recipe"),
+        _count(len(registry.handlers), "handler"),
+        _count(len(registry.jobs), "job"),
+    ]
+    counts = await service.store.counts()
+    kept = ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "new"
+    return {
+        "Connected": accounts or ["no account yet"],
+        "Webhooks": _webhooks(changes),
+        "Recipes": [", ".join(counted), *(f"  {line}" for line in named)],
+        "Store": [f"{shown_database(settings.database_url)} ({kept})"],
+        "Listening": [f"{settings.public_url} from outside, port {settings.port} here"],
+        **({"Sandbox": [f"{settings.api_url}, where a simulated sales team is at work"]} if sandbox else {}),
+    }
+
+
+def _webhooks(changes: WebhookChanges | None) -> list[str]:
+    if changes is None:
+        return ["not registered, see above; tried again within the hour"]
+    told = [
+        f"{len(hooks)} {what}: {', '.join(f'{hook.action} {hook.object}' for hook in hooks)}"
+        for what, hooks in (("added", changes.added), ("kept", changes.kept), ("removed", changes.removed))
+        if hooks
+    ]
+    return told or ["none needed: no handler asks for an event"]
+
+
+def describe_times(every: float | None, cron: str | None, timezone: str | None) -> str:
+    """Say when a job is due."""
+    if every is not None:
+        return f"every {every:g} s"
+    zone = "the account's time zone" if timezone == "account" else timezone or "UTC"
+    return f"at {cron} ({zone})"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _marked(lines: list[str]) -> list[tuple[bool, str]]:
+    return [(place == 0, line) for place, line in enumerate(lines)]

@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pipeflow.cli.compose import Service, build_service, load_settings, require_credentials
 from pipeflow.cli.listener import bind, new_loop, serving
-from pipeflow.cli.logs import set_up_logging
+from pipeflow.cli.logs import set_up_logging, wants_json
 from pipeflow.cli.sandboxed import sandbox_process
 from pipeflow.cli.screen import Screen, first_screen
 from pipeflow.errors import ClientError, ConfigError, StoreError, Unauthorized
 
 if TYPE_CHECKING:
+    from pipeflow.engine.webhooks import WebhookChanges
     from pipeflow.registry import Registry
     from pipeflow.settings import Settings
 
 T = TypeVar("T")
 
 ACCOUNT_PATIENCE = 5.0
-HOUR = 3600.0
 
 log = logging.getLogger("pipeflow.run")
 
@@ -60,7 +60,7 @@ def run_plan(plan: Plan) -> None:
             "postgresql://…, or leave --only away."
         )
     registry = load(plan.recipes)
-    set_up_logging(settings.log_format)
+    set_up_logging(as_json=wants_json(settings.log_format))
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_run(plan, settings, registry))
 
@@ -120,14 +120,19 @@ async def _come_up(service: Service, plan: Plan) -> None:
         await _keep_apart(service, company)
     await service.engine.start()
     service.ready = True
-    try:
-        changes = await service.keeper.sync()
-    except ClientError as error:
-        log.error("The webhooks could not be registered, and nothing will arrive through new ones: %s", error)
-        changes = None
-    service.scheduler.own("the hourly look at the webhooks", HOUR, service.keeper.sync)
+    changes = await _register(service)
     await service.scheduler.start()
-    await first_screen(service, plan.sandbox, changes)
+    as_json = wants_json(service.settings.log_format)
+    await first_screen(service, changes, sandbox=plan.sandbox, as_json=as_json)
+
+
+async def _register(service: Service) -> WebhookChanges | None:
+    """Make the webhooks. Trouble with them ends nothing: what is stored is worked, and what arrives too."""
+    try:
+        return await service.keeper.sync()
+    except (ClientError, ConfigError) as error:
+        log.error("The webhooks could not be registered, so new events may not arrive: %s", error)
+        return None
 
 
 async def _connect(service: Service) -> int | None:
