@@ -55,14 +55,16 @@ def decision(event_id: int, record: str, body: bytes = BODY) -> Dispatch:
     )
 
 
-async def ingest(store: SQLiteStore, seconds: float) -> None:
-    """Add events one by one from many callers at once."""
+async def ingest(store: SQLiteStore, seconds: float, burn: float) -> None:
+    """Add events one by one from many callers at once, each of which also keeps the loop busy, as a server does."""
     stored, slowest = 0, 0.0
     until = time.perf_counter() + seconds
 
     async def caller() -> None:
         nonlocal stored, slowest
         while (started := time.perf_counter()) < until:
+            while time.perf_counter() - started < burn:
+                pass
             await store.add_events((event(stored, 5_000),))
             stored += 1
             slowest = max(slowest, time.perf_counter() - started)
@@ -178,7 +180,7 @@ async def measure(wanted: argparse.Namespace) -> None:
             fill_history(path, wanted.history)
             await store.open(owner=True)
         if wanted.what == "ingest":
-            await ingest(store, wanted.seconds)
+            await ingest(store, wanted.seconds, wanted.burn / 1e6)
         elif wanted.what == "cycle":
             await cycle(store, wanted.number, wanted.slots)
         elif wanted.what == "due":
@@ -193,6 +195,7 @@ if __name__ == "__main__":
     parser.add_argument("--history", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--number", type=int, default=20_000)
+    parser.add_argument("--burn", type=float, default=0.0, help="microseconds of other work for each event")
     parser.add_argument("--slots", type=int, default=20)
     parser.add_argument("--folder", default=None)
     parser.add_argument("--file", default=None)

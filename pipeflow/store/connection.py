@@ -38,7 +38,7 @@ _REOPEN = {
 }
 
 
-def connect(path: Path, *, create: bool = False, cache_kib: int = 16_384) -> sqlite3.Connection:
+def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
     """Open a connection that any thread may use, one at a time.
 
     Only the first one of all may `create` the file: one that opens a file anew must not make an empty one in its place.
@@ -52,7 +52,7 @@ def connect(path: Path, *, create: bool = False, cache_kib: int = 16_384) -> sql
         db = sqlite3.connect(
             uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=512
         )
-        _prepare(db, cache_kib)
+        _prepare(db)
     except sqlite3.Error as error:
         if db is not None:
             db.close()
@@ -60,14 +60,14 @@ def connect(path: Path, *, create: bool = False, cache_kib: int = 16_384) -> sql
     return db
 
 
-def _prepare(db: sqlite3.Connection, cache_kib: int) -> None:
+def _prepare(db: sqlite3.Connection) -> None:
     _use_wal(db)
     for pragma in (
         "synchronous = FULL",
         "fullfsync = ON",
         "checkpoint_fullfsync = ON",
         "temp_store = MEMORY",
-        f"cache_size = -{cache_kib}",
+        "cache_size = -16384",
         "journal_size_limit = 67108864",
     ):
         db.execute(f"PRAGMA {pragma}").fetchall()
@@ -92,11 +92,8 @@ class Link:
     `prepare` is called with each new connection. One thread at a time may use it.
     """
 
-    def __init__(
-        self, path: Path, *, cache_kib: int = 16_384, prepare: Callable[[sqlite3.Connection], object] | None = None
-    ) -> None:
+    def __init__(self, path: Path, *, prepare: Callable[[sqlite3.Connection], object] | None = None) -> None:
         self._path = path
-        self._cache_kib = cache_kib
         self._prepare = prepare
         self._db: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
@@ -110,7 +107,7 @@ class Link:
             if _identity(self._path) != self._identity:
                 self.drop()
         if self._db is None:
-            self._db = connect(self._path, cache_kib=self._cache_kib)
+            self._db = connect(self._path)
             self._identity = _identity(self._path)
             if self._prepare is not None:
                 self._prepare(self._db)

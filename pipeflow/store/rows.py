@@ -8,6 +8,7 @@ in by one statement with many values. JSON keeps 15 digits of a float, so a time
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -17,7 +18,8 @@ import orjson
 
 from pipeflow.store.base import Attempt, Owned, Run, StoredEvent
 
-_SIZES = (256, 64, 16, 4, 1)  # few sizes, so that the connection keeps the statements prepared
+# Few sizes, so that the connection keeps the statements prepared; what is missing to the next one is filled up.
+_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 Json = Any
 
@@ -33,19 +35,23 @@ def time_of(whole: int | None, rest: float | None) -> float | None:
 
 
 def bulk(db: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-    """Execute a statement for many rows at once; `sql` holds `{values}` where the rows go."""
-    start = 0
-    for size in _SIZES:
-        while len(rows) - start >= size:
-            chunk = rows[start : start + size]
-            db.execute(_with_values(sql, len(chunk[0]), size), [value for row in chunk for value in row])
-            start += size
+    """Execute a statement for many rows at once.
+
+    `sql` holds `{rows}`, a subquery of `column1`, `column2`, …; the first column of a row is never None.
+    """
+    for start in range(0, len(rows), _SIZES[-1]):
+        chunk = rows[start : start + _SIZES[-1]]
+        width = len(chunk[0])
+        size = _SIZES[bisect_left(_SIZES, len(chunk))]
+        values = [value for row in chunk for value in row]
+        values += [None] * (size * width - len(values))
+        db.execute(_for_rows(sql, width, size), values)
 
 
 @lru_cache(maxsize=256)
-def _with_values(sql: str, width: int, size: int) -> str:
+def _for_rows(sql: str, width: int, size: int) -> str:
     row = "(" + ", ".join("?" * width) + ")"
-    return sql.format(values="VALUES " + ", ".join([row] * size))
+    return sql.format(rows=f"(SELECT * FROM (VALUES {', '.join([row] * size)}) WHERE column1 IS NOT NULL)")
 
 
 def one_json(db: sqlite3.Connection, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Json:

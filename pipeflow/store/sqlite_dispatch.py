@@ -94,7 +94,7 @@ def _insert(db: sqlite3.Connection, seeds: Sequence[_Seed], now: float) -> list[
     bulk(
         db,
         "INSERT INTO runs (id, event_id, handler, lane, company, kind, record_id, partition, priority, replay_of, "
-        "status, due_at, created_at) {values}",
+        "status, due_at, created_at) SELECT * FROM {rows}",
         [(*row[:10], "pending", *row[10:]) for row in rows],
     )
     return made

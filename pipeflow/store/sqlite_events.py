@@ -35,7 +35,7 @@ _COLUMNS = (
     "id, digest, company, key, name, kind, record_id, action, source, status, partition, bulk, size, received_at, "
     "occurred_at, update_time, delivery_id, actor_id"
 )
-_INSERT = f"INSERT INTO events ({_COLUMNS}) {{values}} ON CONFLICT (digest) DO NOTHING"
+_INSERT = f"INSERT INTO events ({_COLUMNS}) SELECT * FROM {{rows}} WHERE true ON CONFLICT (digest) DO NOTHING"
 _INSERT_FOUND = f"""
 INSERT INTO events ({_COLUMNS})
 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18
@@ -72,7 +72,7 @@ def add_many(db: sqlite3.Connection, calls: Sequence[Sequence[NewEvent]]) -> lis
         db.execute("UPDATE counters SET events_absent = events_absent + ?", (absent,))
     new = set(stored)
     bodies = [(first + place, event.raw) for place, event in enumerate(events) if first + place in new]
-    bulk(db, "INSERT INTO bodies (event_id, raw) {values}", bodies)
+    bulk(db, "INSERT INTO bodies (event_id, raw) SELECT * FROM {rows}", bodies)
     ids = iter([event_id if event_id in new else None for event_id in range(first, first + len(events))])
     return [[next(ids) for _ in call] for call in calls]
 
@@ -147,7 +147,7 @@ def mark_dispatched(db: sqlite3.Connection, dispatches: Sequence[Dispatch], now:
     bulk(
         db,
         "UPDATE events SET status = v.column2, stale = v.column3, cause_run_id = v.column4, names = v.column5, "
-        "chain = v.column6, dispatched_at = v.column7 FROM ({values}) AS v WHERE events.id = v.column1",
+        "chain = v.column6, dispatched_at = v.column7 FROM {rows} AS v WHERE events.id = v.column1",
         [
             (
                 one.event_id,
@@ -166,7 +166,7 @@ def mark_dispatched(db: sqlite3.Connection, dispatches: Sequence[Dispatch], now:
 
 
 _UPSERT_RECORD = """
-INSERT INTO records (company, kind, record_id, update_time, source, deleted, state) {values}
+INSERT INTO records (company, kind, record_id, update_time, source, deleted, state) SELECT * FROM {rows} WHERE true
 ON CONFLICT (company, kind, record_id) DO UPDATE SET
     update_time = coalesce(excluded.update_time, records.update_time), source = excluded.source,
     deleted = excluded.deleted, state = excluded.state

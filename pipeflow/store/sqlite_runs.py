@@ -159,7 +159,7 @@ def open_many(db: sqlite3.Connection, calls: Sequence[tuple[int, Owned, float, b
         )
         bulk(
             db,
-            "INSERT INTO attempts (run_id, number, started_at, alone) {values}",
+            "INSERT INTO attempts (run_id, number, started_at, alone) SELECT * FROM {rows}",
             [(one.run_id, one.number, one.started_at, one.alone) for one in opened],
         )
     return attempts
@@ -179,12 +179,12 @@ class _Running(NamedTuple):
 _CLOSE_ATTEMPTS = """
 UPDATE attempts SET finished_at = v.column3, outcome = v.column4, counted = v.column5, error = v.column6,
     traceback = v.column7
-FROM ({values}) AS v WHERE attempts.run_id = v.column1 AND attempts.number = v.column2
+FROM {rows} AS v WHERE attempts.run_id = v.column1 AND attempts.number = v.column2
 """
 _CLOSE_RUNS = """
 UPDATE runs SET status = v.column2, attempts = attempts + v.column3, due_at = v.column4, finished_at = v.column5,
     error = v.column6, crashes = 0, suspect = 0
-FROM ({values}) AS v WHERE runs.id = v.column1
+FROM {rows} AS v WHERE runs.id = v.column1
 """
 
 
@@ -244,7 +244,7 @@ def advance(db: sqlite3.Connection, lanes: Mapping[str, float]) -> dict[str, Run
     due = [run_of(due_row(row, lanes[row[3]])) for row in _rows_by_id(db, heads) if waits_in_lane(row)]
     bulk(
         db,
-        "UPDATE runs SET due_at = v.column2 FROM ({values}) AS v WHERE runs.id = v.column1",
+        "UPDATE runs SET due_at = v.column2 FROM {rows} AS v WHERE runs.id = v.column1",
         [(run.id, run.due_at) for run in due],
     )
     return {run.lane or "": run for run in due if not run.parked}
@@ -268,7 +268,7 @@ def _recover(db: sqlite3.Connection, owned: Owned, now: float) -> list[Run]:
     bulk(
         db,
         "UPDATE runs SET status = 'pending', due_at = v.column2, error = v.column3, suspect = 1, "
-        "attempts = attempts + v.column4, crashes = crashes + v.column4 FROM ({values}) AS v WHERE runs.id = v.column1",
+        "attempts = attempts + v.column4, crashes = crashes + v.column4 FROM {rows} AS v WHERE runs.id = v.column1",
         [(run.id, now, DIED, run.alone) for run in left],
     )
     end_runs(db, [run.id for run in dead], "dead", DIED_TOO_OFTEN, now)

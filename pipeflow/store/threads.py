@@ -26,7 +26,6 @@ Read = Callable[..., Any]
 
 LOOK_EVERY = 0.2
 MOST_AT_ONCE = 2_000
-WRITER_CACHE_KIB = 65_536
 _UNKNOWN = -1
 
 
@@ -100,7 +99,7 @@ class Writer(_Thread):
     """
 
     def __init__(self, name: str, path: Path, changed: Callable[[], None], *, checkpoints: bool) -> None:
-        super().__init__(name, path, Link(path, cache_kib=WRITER_CACHE_KIB, prepare=self._prepare))
+        super().__init__(name, path, Link(path, prepare=self._prepare))
         self.commits = 0
         self._changed = changed
         self._checkpoints = checkpoints
