@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 COMPANY = 4410021
-KEY = "a secret key for the bench, nothing else"
+KEY = "a secret key for the bench and nothing else"
 SCRIPT = """
 local threads = 0
 function setup(thread) thread:set("number", threads); threads = threads + 1 end

@@ -29,7 +29,10 @@ def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("Node.js is not on this machine")
     folder = tmp_path_factory.mktemp("node")
     install = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "pipedrive@33.7.0"]
-    done = subprocess.run(install, capture_output=True, text=True, timeout=300, check=False)
+    try:
+        done = subprocess.run(install, capture_output=True, text=True, timeout=90, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm reached no registry within 90 s")
     if done.returncode:
         pytest.skip(f"npm could not install the official client: {done.stderr[-200:]}")
     return folder
