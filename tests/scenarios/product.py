@@ -118,6 +118,7 @@ class Product:
                 env=self.environment,
             )
         eventually(self.ready, "a ready pipeflow")
+        eventually(lambda: self.pipedrive.call("GET", "/v1/webhooks"), "our webhooks at Pipedrive")
 
     def ready(self) -> bool:
         assert self.process
