@@ -1,7 +1,8 @@
 """The store on one SQLite file: `SQLiteStore`. Imports errors and the store's own files; touches the file and its lock.
 
-One writer thread commits whatever has arrived (group commit); two reader threads answer questions, one for the engine,
-one for listings, so that a long listing delays no run. Nothing here blocks the event loop.
+One writer thread commits whatever has arrived (group commit). Reader threads answer questions: one the engine's, one
+listings, one counts, so that a search through millions of events delays neither a run nor a health check. Nothing here
+blocks the event loop.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pipeflow.errors import ConfigError, StoreError, StoreUnavailable
 from pipeflow.store import sqlite_control, sqlite_dispatch, sqlite_events, sqlite_lists, sqlite_rest, sqlite_runs
@@ -37,8 +38,17 @@ from pipeflow.store.owner import OwnerLock
 from pipeflow.store.threads import Many, Read, Reader, Writer
 
 PAGE = 500
-_Threads = Checkpointer | Reader | Writer
 _NEWEST = (float("inf"), 2**63 - 1)
+
+
+class _Threads(NamedTuple):
+    """The threads of an open store, in the order in which they start."""
+
+    writer: Writer
+    reader: Reader
+    lists: Reader
+    counts: Reader
+    checkpointer: Checkpointer | None
 
 
 class SQLiteStore:
@@ -51,10 +61,7 @@ class SQLiteStore:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._callbacks: list[Callable[[], None]] = []
         self._calling = False
-        self._writer: Writer | None = None
-        self._reader: Reader | None = None
-        self._lists: Reader | None = None
-        self._checkpointer: Checkpointer | None = None
+        self._threads: _Threads | None = None
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self._path)!r})"
@@ -66,7 +73,7 @@ class SQLiteStore:
         Raises StoreError where another process owns it, SchemaOutdated where a newer release made it, ConfigError
         where its folder does not exist, StoreUnavailable where the disk is in the way.
         """
-        if self._writer is not None:
+        if self._threads is not None:
             raise StoreError(f"{self._path} is open already.")
         self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._open, owner)
@@ -94,30 +101,32 @@ class SQLiteStore:
             db.close()
 
     def _start(self, owner: bool) -> None:
-        self._writer = Writer("pipeflow-store-writer", self._path, self._changed, checkpoints=not owner)
-        self._reader = Reader("pipeflow-store-reader", self._path)
-        self._lists = Reader("pipeflow-store-lists", self._path)
-        for thread in (self._writer, self._reader, self._lists):
-            thread.start()
-        if owner:
-            self._checkpointer = Checkpointer("pipeflow-store-checkpoints", self._path, self._writer)
-            self._checkpointer.start()
+        writer = Writer("pipeflow-store-writer", self._path, self._changed, checkpoints=not owner)
+        self._threads = _Threads(
+            writer,
+            Reader("pipeflow-store-reader", self._path),
+            Reader("pipeflow-store-lists", self._path),
+            Reader("pipeflow-store-counts", self._path),
+            Checkpointer("pipeflow-store-checkpoints", self._path, writer) if owner else None,
+        )
+        for thread in self._threads:
+            if thread is not None:
+                thread.start()
 
     async def close(self) -> None:
         """Commit what is under way and let go; later calls raise StoreUnavailable."""
         await asyncio.to_thread(self._stop, self._take_threads())
 
-    def _take_threads(self) -> list[_Threads]:
+    def _take_threads(self) -> _Threads | None:
         """Let nobody submit anything from here on."""
-        named = (self._checkpointer, self._lists, self._reader, self._writer)
-        threads = [thread for thread in named if thread is not None]
-        self._checkpointer = self._lists = self._reader = self._writer = None
+        threads, self._threads = self._threads, None
         self._owner = False
         return threads
 
-    def _stop(self, threads: Sequence[_Threads]) -> None:
-        for thread in threads:
-            thread.stop()
+    def _stop(self, threads: _Threads | None) -> None:
+        for thread in reversed(threads or ()):
+            if thread is not None:
+                thread.stop()
         self._lock.release()
 
     # Asking the threads ---------------------------------------------------------------------------------------------
@@ -139,28 +148,25 @@ class SQLiteStore:
         for callback in self._callbacks:
             callback()
 
+    def _running(self) -> _Threads:
+        if self._threads is None:
+            raise StoreUnavailable(f"{self._path} is not open; open the store first.")
+        return self._threads
+
     def _write(self, do: Many, arguments: Any, *, wakes: bool = False) -> asyncio.Future[Any]:
-        if self._writer is None:
-            raise self._closed()
-        return self._writer.submit(do, arguments, wakes=wakes)
+        return self._running().writer.submit(do, arguments, wakes=wakes)
 
     def _work(self, do: Many, arguments: Any) -> asyncio.Future[Any]:
-        if not self._owner and self._writer is not None:
+        writer = self._running().writer
+        if not self._owner:
             raise StoreError(f"Only the owner of {self._path} works its runs; open the store with owner=True.")
-        return self._write(do, arguments)
+        return writer.submit(do, arguments)
 
     def _read(self, do: Read, *arguments: Any) -> asyncio.Future[Any]:
-        if self._reader is None:
-            raise self._closed()
-        return self._reader.submit(do, arguments)
+        return self._running().reader.submit(do, arguments)
 
     def _list(self, do: Read, *arguments: Any) -> asyncio.Future[Any]:
-        if self._lists is None:
-            raise self._closed()
-        return self._lists.submit(do, arguments)
-
-    def _closed(self) -> StoreUnavailable:
-        return StoreUnavailable(f"{self._path} is not open; open the store first.")
+        return self._running().lists.submit(do, arguments)
 
     # Events ---------------------------------------------------------------------------------------------------------
     async def add_events(self, events: Sequence[NewEvent]) -> list[int | None]:
@@ -187,7 +193,8 @@ class SQLiteStore:
         """List events, newest first."""
         found: list[StoredEvent] = []
         last = _NEWEST
-        while page := await self._list(sqlite_events.list_events, wanted, last, _page(wanted.limit, len(found))):
+        ask = self._list if wanted.ids is None else self._read
+        while page := await ask(sqlite_events.list_events, wanted, last, _page(wanted.limit, len(found))):
             found += page
             last = (page[-1].received_at, page[-1].id)
         return found
@@ -235,14 +242,15 @@ class SQLiteStore:
         """List runs, newest first."""
         found: list[Run] = []
         last = _NEWEST
-        while page := await self._list(sqlite_lists.list_runs, wanted, last, _page(wanted.limit, len(found))):
+        ask = self._list if wanted.ids is None else self._read
+        while page := await ask(sqlite_lists.list_runs, wanted, last, _page(wanted.limit, len(found))):
             found += page
             last = (page[-1].created_at, page[-1].id)
         return found
 
     async def attempts(self, run_id: int) -> list[Attempt]:
         """List a run's attempts, oldest first."""
-        found: list[Attempt] = await self._list(sqlite_runs.attempts, run_id)
+        found: list[Attempt] = await self._read(sqlite_runs.attempts, run_id)
         return found
 
     async def replay(self, run_ids: Sequence[int], now: float) -> list[Run]:
@@ -382,7 +390,7 @@ class SQLiteStore:
 
     async def counts(self) -> dict[str, int]:
         """Count events and runs by status: `events`, `undispatched`, `pending`, `running`, `dead`."""
-        found: dict[str, int] = await self._list(sqlite_lists.counts)
+        found: dict[str, int] = await self._running().counts.submit(sqlite_lists.counts, ())
         return found
 
 

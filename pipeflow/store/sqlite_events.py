@@ -213,12 +213,6 @@ def event_conditions(wanted: EventFilter) -> tuple[list[str], dict[str, Any]]:
     parameters: dict[str, Any] = {}
     if wanted.status is not None:
         conditions.append("status = :status" + ("" if wanted.status == "dispatched" else " AND status <> 'dispatched'"))
-    if wanted.kind is not None and wanted.record_id is not None:
-        same = "kind = :kind AND record_id = :record_id" + (" AND company = :company" if wanted.company else "")
-        conditions.append(
-            f"id IN (SELECT id FROM events WHERE {same} AND status <> 'stored' "
-            f"UNION ALL SELECT id FROM events WHERE {same} AND status = 'stored')"
-        )
     for column in ("company", "kind", "record_id", "source"):
         if getattr(wanted, column) is not None:
             conditions.append(f"{column} = :{column}")
@@ -243,9 +237,11 @@ def list_events(
 ) -> list[StoredEvent]:
     """Read a page of a listing, newest first, from behind the event at `before`."""
     conditions, parameters = event_conditions(wanted)
-    by_time = wanted.since is not None or wanted.until is not None
+    by_record = wanted.record_id is not None
+    by_time = not by_record and (wanted.since is not None or wanted.until is not None)
     order = "received_at DESC, id DESC" if by_time else "id DESC"
     conditions.append("(received_at, id) < (:before_time, :before)" if by_time else "id < :before")
     parameters |= {"before_time": before[0], "before": before[1], "limit": limit}
-    source = f"SELECT * FROM events WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT :limit"
+    table = "events INDEXED BY events_in_brief" if by_record else "events"
+    source = f"SELECT * FROM {table} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT :limit"
     return _with_bodies(db, one_json(db, many_json(EVENT_COLUMNS, source), parameters))

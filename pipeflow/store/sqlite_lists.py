@@ -20,14 +20,11 @@ def run_conditions(wanted: RunFilter) -> tuple[list[str], dict[str, Any]]:
         conditions.append("status <> 'skipped'")
     if wanted.status is not None:
         conditions.append(f"status = '{wanted.status}'" if wanted.status in _INDEXED else "status = :status")
-    if wanted.event_id is not None:
-        conditions.append(
-            "id IN (SELECT id FROM runs WHERE event_id = :event_id AND replay_of IS NULL "
-            "UNION ALL SELECT id FROM runs WHERE event_id = :event_id AND replay_of IS NOT NULL)"
-        )
-    if wanted.kind is not None and wanted.record_id is not None:
-        conditions.append(_OF_RECORD)
-    for column in ("company", "kind", "record_id", "handler"):
+    if wanted.status == "pending":
+        conditions.append("id IN (SELECT id FROM runs INDEXED BY runs_open WHERE finished_at IS NULL)")
+    if wanted.event_id is not None or wanted.record_id is not None:
+        conditions.append(_OF_EVENTS)
+    for column in ("company", "kind", "record_id", "handler", "event_id"):
         if getattr(wanted, column) is not None:
             conditions.append(f"{column} = :{column}")
     if wanted.error is not None:
@@ -46,16 +43,27 @@ def run_conditions(wanted: RunFilter) -> tuple[list[str], dict[str, Any]]:
 
 
 _INDEXED = ("pending", "running", "dead")
-_OF_EVENTS = "SELECT e.id FROM events AS e WHERE e.kind = :kind AND e.record_id = :record_id AND e.status <> 'stored'"
-_OF_RECORD = (
-    f"id IN (SELECT id FROM runs WHERE replay_of IS NULL AND event_id IN ({_OF_EVENTS}) "
-    f"UNION ALL SELECT id FROM runs WHERE replay_of IS NOT NULL AND event_id IN ({_OF_EVENTS}))"
+_OF_EVENTS = (
+    "id IN (SELECT id FROM runs WHERE event_id IN (SELECT value FROM json_each(:events)) AND replay_of IS NULL "
+    "UNION ALL SELECT id FROM runs WHERE event_id IN (SELECT value FROM json_each(:events)) AND replay_of IS NOT NULL)"
 )
+
+
+def _events(db: sqlite3.Connection, wanted: RunFilter) -> str:
+    """Give the ids of the events whose runs are wanted."""
+    if wanted.event_id is not None:
+        return array([wanted.event_id])
+    (ids,) = db.execute(
+        "SELECT json_group_array(id) FROM events INDEXED BY events_in_brief WHERE record_id = ?", (wanted.record_id,)
+    ).fetchone()
+    return str(ids)
 
 
 def list_runs(db: sqlite3.Connection, wanted: RunFilter, before: tuple[float, int], limit: int) -> list[Run]:
     """Read a page of a listing, newest first, from behind the run at `before`."""
     conditions, parameters = run_conditions(wanted)
+    if wanted.event_id is not None or wanted.record_id is not None:
+        parameters["events"] = _events(db, wanted)
     by_time = wanted.since is not None or wanted.until is not None
     order = "created_at DESC, id DESC" if by_time else "id DESC"
     conditions.append("(created_at, id) < (:before_time, :before)" if by_time else "id < :before")
