@@ -164,7 +164,7 @@ def fill_history(path: Path, number: int) -> None:
             "INSERT INTO records SELECT 4410021, 'deal', record_id, 1.0, 'delivery', 0, zeroblob(300) FROM events "
             f"WHERE id BETWEEN {start} AND {last} AND true ON CONFLICT DO NOTHING"
         )
-        db.execute("UPDATE counters SET event_id = ?, run_id = ?", (last, last))
+        db.execute("UPDATE counters SET events = ?, run_id = ?", (last, last))
         db.execute("COMMIT")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     db.close()

@@ -34,13 +34,16 @@ def time_of(whole: int | None, rest: float | None) -> float | None:
     return None if whole is None else whole + (rest or 0.0)
 
 
+MOST_ROWS = _SIZES[-1]
+
+
 def bulk(db: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Any]]) -> None:
     """Execute a statement for many rows at once.
 
     `sql` holds `{rows}`, a subquery of `column1`, `column2`, …; the first column of a row is never None.
     """
-    for start in range(0, len(rows), _SIZES[-1]):
-        chunk = rows[start : start + _SIZES[-1]]
+    for start in range(0, len(rows), MOST_ROWS):
+        chunk = rows[start : start + MOST_ROWS]
         width = len(chunk[0])
         size = _SIZES[bisect_left(_SIZES, len(chunk))]
         values = [value for row in chunk for value in row]

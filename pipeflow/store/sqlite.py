@@ -38,7 +38,7 @@ from pipeflow.store.owner import OwnerLock
 from pipeflow.store.threads import Many, Read, Reader, Writer
 
 PAGE = 500
-_NEWEST = (float("inf"), 2**63 - 1)
+_NEWEST = 2**63 - 1
 
 
 class _Threads(NamedTuple):
@@ -62,6 +62,7 @@ class SQLiteStore:
         self._callbacks: list[Callable[[], None]] = []
         self._calling = False
         self._threads: _Threads | None = None
+        self._add = sqlite_events.Adder()
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self._path)!r})"
@@ -171,7 +172,7 @@ class SQLiteStore:
     # Events ---------------------------------------------------------------------------------------------------------
     async def add_events(self, events: Sequence[NewEvent]) -> list[int | None]:
         """Store events and say their ids; None for one known already."""
-        ids: list[int | None] = await self._write(sqlite_events.add_many, events, wakes=True)
+        ids: list[int | None] = await self._write(self._add, events, wakes=True)
         return ids
 
     async def undispatched(self, owned: Owned, *, limit: int, after: int = 0) -> list[StoredEvent]:
@@ -196,7 +197,7 @@ class SQLiteStore:
         ask = self._list if wanted.ids is None else self._read
         while page := await ask(sqlite_events.list_events, wanted, last, _page(wanted.limit, len(found))):
             found += page
-            last = (page[-1].received_at, page[-1].id)
+            last = page[-1].id
         return found
 
     # Runs -----------------------------------------------------------------------------------------------------------
@@ -245,7 +246,7 @@ class SQLiteStore:
         ask = self._list if wanted.ids is None else self._read
         while page := await ask(sqlite_lists.list_runs, wanted, last, _page(wanted.limit, len(found))):
             found += page
-            last = (page[-1].created_at, page[-1].id)
+            last = page[-1].id
         return found
 
     async def attempts(self, run_id: int) -> list[Attempt]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pipeflow.store.base import Dispatch, NewRun, Owned, Run
 from pipeflow.store.rows import array, bulk, one_json
-from pipeflow.store.sqlite_events import mark_dispatched, take_ids
+from pipeflow.store.sqlite_events import mark_dispatched
 from pipeflow.store.sqlite_runs import end_runs, runs_by_id
 
 SUPERSEDED = "superseded by a newer tick"
@@ -83,7 +83,8 @@ def _insert(db: sqlite3.Connection, seeds: Sequence[_Seed], now: float) -> list[
     if not seeds:
         return []
     occupied = _occupied(db, {seed.lane for seed in seeds if seed.lane is not None})
-    first = take_ids(db, "run_id", len(seeds))
+    ((last,),) = db.execute("UPDATE counters SET run_id = run_id + ? RETURNING run_id", (len(seeds),)).fetchall()
+    first = last - len(seeds) + 1
     rows, made = [], []
     for run_id, seed in enumerate(seeds, first):
         due_at = None if seed.lane in occupied else now

@@ -7,8 +7,7 @@ Functions named `…_many` carry out several callers' operations in the writer's
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -16,6 +15,7 @@ import orjson
 from pipeflow.store.base import PARTITIONS, Dispatch, EventFilter, NewEvent, Owned, RecordState, StoredEvent
 from pipeflow.store.rows import (
     EVENT_COLUMNS,
+    MOST_ROWS,
     array,
     bulk,
     digest_of,
@@ -31,56 +31,113 @@ from pipeflow.store.rows import (
 
 MOST_BYTES_AT_ONCE = 8 * 1024 * 1024
 
-_COLUMNS = (
-    "id, digest, company, key, name, kind, record_id, action, source, status, partition, bulk, size, received_at, "
-    "occurred_at, update_time, delivery_id, actor_id"
+RecordKey = tuple[int, str, str]
+
+_INSERT = (
+    "INSERT INTO incoming (id, digest, company, key, name, kind, record_id, action, source, status, partition, bulk, "
+    "received_at, occurred_at, update_time, delivery_id, actor_id, raw) SELECT * FROM {rows}"
 )
-_INSERT = f"INSERT INTO events ({_COLUMNS}) SELECT * FROM {{rows}} WHERE true ON CONFLICT (digest) DO NOTHING"
-_INSERT_FOUND = f"""
-INSERT INTO events ({_COLUMNS})
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18
-WHERE NOT EXISTS (
-    SELECT 1 FROM records WHERE company = ?3 AND kind = ?6 AND record_id = ?7
-    AND (update_time >= ?16 OR (deleted AND ?8 = 'deleted'))
-) AND NOT EXISTS (
-    SELECT 1 FROM events WHERE company = ?3 AND kind = ?6 AND record_id = ?7 AND status = 'stored'
-    AND (update_time >= ?16 OR (action = 'deleted' AND ?8 = 'deleted'))
-)
-ON CONFLICT (digest) DO NOTHING
-"""
 
 
-def add_many(db: sqlite3.Connection, calls: Sequence[Sequence[NewEvent]]) -> list[list[int | None]]:
-    """Store the events of all calls; give each call its ids."""
-    events = [event for call in calls for event in call]
-    if not events:
-        return [[] for _ in calls]
-    first = take_ids(db, "event_id", len(events))
-    rows = [_row(first + place, event) for place, event in enumerate(events)]
-    before = db.total_changes
-    for polled, group in groupby(zip(events, rows, strict=True), lambda pair: pair[0].source == "poll"):
-        found = [row for _, row in group]
-        if not polled:
-            bulk(db, _INSERT, found)
-            continue
-        for row in found:
-            db.execute(_INSERT_FOUND, row)
-    stored: Iterable[int] = range(first, first + len(events))
-    absent = len(events) - (db.total_changes - before)
-    if absent:
-        stored = one_json(db, "SELECT json_group_array(id) FROM events WHERE id >= ?", (first,))
-        db.execute("UPDATE counters SET events_absent = events_absent + ?", (absent,))
-    new = set(stored)
-    bodies = [(first + place, event.raw) for place, event in enumerate(events) if first + place in new]
-    bulk(db, "INSERT INTO bodies (event_id, raw) SELECT * FROM {rows}", bodies)
-    ids = iter([event_id if event_id in new else None for event_id in range(first, first + len(events))])
-    return [[next(ids) for _ in call] for call in calls]
+class Adder:
+    """Stores the events of many calls and gives each call its ids; one statement for up to `MOST_ROWS` new events.
+
+    Ids are counted here. Where another process stored something meanwhile, the statement refuses them, and the counting
+    goes on behind what the other stored.
+    """
+
+    def __init__(self) -> None:
+        self._next_id = 0
+
+    @staticmethod
+    def is_one_statement(calls: Sequence[Sequence[NewEvent]]) -> bool:
+        """Say whether these calls need no transaction around them."""
+        return sum(map(len, calls)) <= MOST_ROWS and not any(one.source == "poll" for call in calls for one in call)
+
+    def __call__(self, db: sqlite3.Connection, calls: Sequence[Sequence[NewEvent]]) -> list[list[int | None]]:
+        """Store the events; None for those known already."""
+        events = [event for call in calls for event in call]
+        wanted = [True] * len(events)
+        if any(event.source == "poll" for event in events):
+            wanted = _news(db, events)
+        ids = iter(self._add(db, [event for event, is_new in zip(events, wanted, strict=True) if is_new]))
+        answers = iter([next(ids) if is_new else None for is_new in wanted])
+        return [[next(answers) for _ in call] for call in calls]
+
+    def _add(self, db: sqlite3.Connection, events: Sequence[NewEvent]) -> list[int | None]:
+        before = db.total_changes
+        first = self._insert(db, events)
+        self._next_id = first + len(events)
+        ids: list[int | None] = list(range(first, self._next_id))
+        if db.total_changes - before == _CHANGES * len(events):
+            return ids
+        stored = set(one_json(db, "SELECT json_group_array(id) FROM events WHERE id >= ?", (first,)))
+        return [event_id if event_id in stored else None for event_id in ids]
+
+    def _insert(self, db: sqlite3.Connection, events: Sequence[NewEvent]) -> int:
+        first = self._next_id or _free_id(db)
+        try:
+            bulk(db, _INSERT, [_row(event_id, event) for event_id, event in enumerate(events, first)])
+        except sqlite3.IntegrityError:
+            free = _free_id(db)
+            if free == first:
+                raise
+            first = free
+            bulk(db, _INSERT, [_row(event_id, event) for event_id, event in enumerate(events, first)])
+        return first
 
 
-def take_ids(db: sqlite3.Connection, counter: str, number: int) -> int:
-    """Give the first of that many ids which nothing ever had."""
-    (last,) = db.execute(f"UPDATE counters SET {counter} = {counter} + ? RETURNING {counter}", (number,)).fetchall()[0]
-    return int(last) - number + 1
+_CHANGES = 3  # rows that a new event changes: itself, its body, the counter
+
+
+def _free_id(db: sqlite3.Connection) -> int:
+    """Give the first id above all that events have or had."""
+    (last,) = db.execute(
+        "SELECT max(purged_event_id, coalesce((SELECT max(id) FROM events), 0)) FROM counters"
+    ).fetchone()
+    return int(last) + 1
+
+
+def _news(db: sqlite3.Connection, events: Sequence[NewEvent]) -> list[bool]:
+    """Say which events tell something new: not those found by polling of which something as new is known, or waits."""
+    known = _newest(db, {_key(event) for event in events if event.source == "poll"})
+    news = []
+    for event in events:
+        newest, deleted = known.get(_key(event), _NOTHING)
+        as_new = event.update_time is not None and newest >= event.update_time
+        is_deletion = event.action == "deleted"
+        news.append(event.source != "poll" or not (as_new or (is_deletion and deleted)))
+        if news[-1]:
+            known[_key(event)] = max(newest, event.update_time or newest), deleted or is_deletion
+    return news
+
+
+_NOTHING = (float("-inf"), False)
+
+
+def _newest(db: sqlite3.Connection, keys: set[RecordKey]) -> dict[RecordKey, tuple[float, bool]]:
+    """Read how new records are known to be, and whether as deleted, from their states and the events that wait."""
+    wanted = dumps(list(keys)).decode()
+    columns = f"r.company, r.kind, r.record_id, {time_columns('r.update_time')}"
+    rows = one_json(db, f"SELECT json_group_array(json_array({columns}, r.deleted)) FROM {_RECORDS}", (wanted,))
+    rows += one_json(
+        db,
+        f"SELECT json_group_array(json_array({columns}, r.action = 'deleted')) "
+        "FROM events AS r INDEXED BY events_by_status WHERE status = 'stored' AND status <> 'dispatched' "
+        "AND (kind, record_id, company) IN (SELECT json_extract(value, '$[1]'), json_extract(value, '$[2]'), "
+        "json_extract(value, '$[0]') FROM json_each(?))",
+        (wanted,),
+    )
+    known: dict[RecordKey, tuple[float, bool]] = {}
+    for company, kind, record_id, whole, rest, deleted in rows:
+        newest, gone = known.get((company, kind, record_id), _NOTHING)
+        update_time = time_of(whole, rest)
+        known[company, kind, record_id] = max(newest, update_time or newest), gone or bool(deleted)
+    return known
+
+
+def _key(event: NewEvent) -> RecordKey:
+    return event.company, event.kind, event.record_id
 
 
 def _row(event_id: int, event: NewEvent) -> tuple[Any, ...]:
@@ -97,12 +154,12 @@ def _row(event_id: int, event: NewEvent) -> tuple[Any, ...]:
         event.status,
         event.partition,
         event.bulk,
-        len(event.raw),
         event.received_at,
         event.occurred_at,
         event.update_time,
         event.delivery_id,
         event.actor_id,
+        event.raw,
     )
 
 
@@ -186,15 +243,18 @@ def _record_row(state: RecordState) -> tuple[Any, ...]:
     )
 
 
-def records(db: sqlite3.Connection, keys: Sequence[tuple[int, str, str]]) -> dict[tuple[int, str, str], RecordState]:
+_RECORDS = (
+    "json_each(?) AS wanted CROSS JOIN records AS r ON r.company = json_extract(wanted.value, '$[0]') "
+    "AND r.kind = json_extract(wanted.value, '$[1]') AND r.record_id = json_extract(wanted.value, '$[2]')"
+)
+
+
+def records(db: sqlite3.Connection, keys: Sequence[RecordKey]) -> dict[RecordKey, RecordState]:
     """Read record states; their JSON comes joined, like bodies."""
     meta, joined = db.execute(
         "SELECT json_group_array(json_array(r.company, r.kind, r.record_id, "
-        + time_columns("r.update_time")
-        + ", r.source, length(r.state), r.deleted)), "
-        "CAST(group_concat(CAST(r.state AS TEXT), '') AS BLOB) FROM json_each(?) AS wanted CROSS JOIN records AS r "
-        "ON r.company = json_extract(wanted.value, '$[0]') AND r.kind = json_extract(wanted.value, '$[1]') "
-        "AND r.record_id = json_extract(wanted.value, '$[2]')",
+        f"{time_columns('r.update_time')}, r.source, length(r.state), r.deleted)), "
+        f"CAST(group_concat(CAST(r.state AS TEXT), '') AS BLOB) FROM {_RECORDS}",
         (dumps(list(set(keys))).decode(),),
     ).fetchone()
     rows = orjson.loads(meta)
@@ -232,16 +292,12 @@ def event_conditions(wanted: EventFilter) -> tuple[list[str], dict[str, Any]]:
     return conditions, parameters
 
 
-def list_events(
-    db: sqlite3.Connection, wanted: EventFilter, before: tuple[float, int], limit: int
-) -> list[StoredEvent]:
-    """Read a page of a listing, newest first, from behind the event at `before`."""
+def list_events(db: sqlite3.Connection, wanted: EventFilter, before: int, limit: int) -> list[StoredEvent]:
+    """Read a page of a listing, newest first, from behind the event `before`."""
     conditions, parameters = event_conditions(wanted)
-    by_record = wanted.record_id is not None
-    by_time = not by_record and (wanted.since is not None or wanted.until is not None)
-    order = "received_at DESC, id DESC" if by_time else "id DESC"
-    conditions.append("(received_at, id) < (:before_time, :before)" if by_time else "id < :before")
-    parameters |= {"before_time": before[0], "before": before[1], "limit": limit}
-    table = "events INDEXED BY events_in_brief" if by_record else "events"
-    source = f"SELECT * FROM {table} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT :limit"
+    brief = wanted.status is None and wanted.ids is None and (wanted.record_id or wanted.since or wanted.until)
+    table = "events INDEXED BY events_in_brief" if brief else "events"
+    conditions.append("id < :before")
+    parameters |= {"before": before, "limit": limit}
+    source = f"SELECT * FROM {table} WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT :limit"
     return _with_bodies(db, one_json(db, many_json(EVENT_COLUMNS, source), parameters))

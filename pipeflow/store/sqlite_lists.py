@@ -59,16 +59,18 @@ def _events(db: sqlite3.Connection, wanted: RunFilter) -> str:
     return str(ids)
 
 
-def list_runs(db: sqlite3.Connection, wanted: RunFilter, before: tuple[float, int], limit: int) -> list[Run]:
-    """Read a page of a listing, newest first, from behind the run at `before`."""
+def list_runs(db: sqlite3.Connection, wanted: RunFilter, before: int, limit: int) -> list[Run]:
+    """Read a page of a listing, newest first, from behind the run `before`."""
     conditions, parameters = run_conditions(wanted)
-    if wanted.event_id is not None or wanted.record_id is not None:
+    narrow = wanted.event_id is not None or wanted.record_id is not None
+    if narrow:
         parameters["events"] = _events(db, wanted)
-    by_time = wanted.since is not None or wanted.until is not None
-    order = "created_at DESC, id DESC" if by_time else "id DESC"
-    conditions.append("(created_at, id) < (:before_time, :before)" if by_time else "id < :before")
-    parameters |= {"before_time": before[0], "before": before[1], "limit": limit}
-    source = f"SELECT * FROM runs WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT :limit"
+    narrow = narrow or wanted.ids is not None or wanted.status in _INDEXED
+    brief = not narrow and (wanted.handler or wanted.since or wanted.until)
+    table = "runs INDEXED BY runs_in_brief" if brief else "runs"
+    conditions.append("id < :before")
+    parameters |= {"before": before, "limit": limit}
+    source = f"SELECT * FROM {table} WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT :limit"
     return [run_of(row) for row in one_json(db, many_json(RUN_COLUMNS, source), parameters)]
 
 
@@ -76,7 +78,7 @@ def counts(db: sqlite3.Connection) -> dict[str, int]:
     """Count what there is, from the small indexes."""
     found: dict[str, int] = one_json(
         db,
-        "SELECT json_object('events', event_id - events_absent, "
+        "SELECT json_object('events', events, "
         "'undispatched', (SELECT count(*) FROM events WHERE status = 'stored' AND status <> 'dispatched'), "
         "'pending', (SELECT count(*) FROM runs INDEXED BY runs_open WHERE finished_at IS NULL) "
         "- (SELECT count(*) FROM runs WHERE status = 'running'), "
@@ -97,8 +99,8 @@ AND NOT EXISTS (
 def finished_before(db: sqlite3.Connection, before: float, limit: int) -> list[int]:
     """Find the oldest events whose runs have all ended."""
     source = (
-        "SELECT id FROM events INDEXED BY events_by_time WHERE received_at < ? AND status <> 'stored' "
-        f"AND {_NOTHING_OPEN} ORDER BY received_at, id LIMIT ?"
+        "SELECT id FROM events INDEXED BY events_in_brief WHERE received_at < ? AND status <> 'stored' "
+        f"AND {_NOTHING_OPEN} ORDER BY id LIMIT ?"
     )
     found: list[int] = one_json(db, f"SELECT json_group_array(id) FROM ({source})", (before, limit))
     return found
@@ -134,5 +136,7 @@ def purge_many(db: sqlite3.Connection, event_ids: Sequence[int], before: float, 
         ("events", "id", events),
     ):
         db.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (ids,))
-    db.execute("UPDATE counters SET events_absent = events_absent + ?", (len(gone),))
+    db.execute(
+        "UPDATE counters SET events = events - ?, purged_event_id = max(purged_event_id, ?)", (len(gone), max(gone))
+    )
     return len(gone)

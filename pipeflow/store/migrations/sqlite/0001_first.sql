@@ -1,11 +1,11 @@
 -- The first schema. Times are seconds since 1970; lists and mappings are JSON.
 
--- One row: the last ids given out (an id is never used twice, even when its row was purged), and how many event ids
--- hold no event (known already, or purged), so that counting events costs nothing.
+-- One row: how many events there are, so that counting costs nothing; the last id that a purged event had, so that no id
+-- is used twice; and the last id of a run.
 CREATE TABLE counters (
     only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
-    event_id INTEGER NOT NULL,
-    events_absent INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    purged_event_id INTEGER NOT NULL,
     run_id INTEGER NOT NULL
 );
 INSERT INTO counters VALUES (1, 0, 0, 0);
@@ -38,17 +38,33 @@ CREATE TABLE events (
 );
 -- 16 bytes of a hash of company and key: a third of the size of an index on the text.
 CREATE UNIQUE INDEX events_by_digest ON events (digest);
-CREATE INDEX events_by_time ON events (received_at);
 CREATE INDEX events_by_status ON events (status, id) WHERE status <> 'dispatched';
-CREATE INDEX events_waiting_by_record ON events (kind, record_id, company) WHERE status = 'stored';
--- What a search for a record's events reads from its end to its beginning. It grows at its end only: an index in the order
--- of records would have each event rewrite a page of its own, for a question that only people ask.
-CREATE INDEX events_in_brief ON events (id, record_id, kind, company);
+-- What searches read, from its end to its beginning. It grows at its end only: indexes in the order of records or names
+-- would have each event rewrite pages of their own, for questions that only people ask.
+CREATE INDEX events_in_brief ON events (id, received_at, record_id, kind, company);
 
 CREATE TABLE bodies (
     event_id INTEGER PRIMARY KEY,
     raw BLOB NOT NULL
 );
+
+-- The way in: one statement stores many events with their bodies, and a known one (same digest) not again.
+CREATE VIEW incoming AS
+SELECT id, digest, company, key, name, kind, record_id, action, source, status, partition, bulk, received_at, occurred_at,
+    update_time, delivery_id, actor_id, raw
+FROM events JOIN bodies ON event_id = id;
+
+CREATE TRIGGER store_event INSTEAD OF INSERT ON incoming BEGIN
+    SELECT RAISE(ABORT, 'another process stored events under these ids') WHERE NEW.id <= (SELECT max(id) FROM events);
+    INSERT INTO events (id, digest, company, key, name, kind, record_id, action, source, status, partition, bulk, size,
+        received_at, occurred_at, update_time, delivery_id, actor_id)
+    VALUES (NEW.id, NEW.digest, NEW.company, NEW.key, NEW.name, NEW.kind, NEW.record_id, NEW.action, NEW.source,
+        NEW.status, NEW.partition, NEW.bulk, length(NEW.raw), NEW.received_at, NEW.occurred_at, NEW.update_time,
+        NEW.delivery_id, NEW.actor_id)
+    ON CONFLICT (digest) DO NOTHING;
+    INSERT INTO bodies (event_id, raw) SELECT NEW.id, NEW.raw WHERE changes() = 1;
+    UPDATE counters SET events = events + changes();
+END;
 
 -- The last state of each record that events told; outlives the events.
 CREATE TABLE records (
@@ -96,8 +112,8 @@ CREATE INDEX runs_running ON runs (id) WHERE status = 'running';
 CREATE INDEX runs_dead ON runs (id) WHERE status = 'dead';
 CREATE INDEX runs_suspect ON runs (id) WHERE suspect = 1;
 CREATE INDEX runs_open_ticks ON runs (handler, company, id) WHERE kind = 'job' AND finished_at IS NULL;
-CREATE INDEX runs_by_handler ON runs (handler, id);
-CREATE INDEX runs_by_time ON runs (created_at);
+-- What searches read, like events_in_brief.
+CREATE INDEX runs_in_brief ON runs (id, handler, created_at);
 
 CREATE TABLE attempts (
     run_id INTEGER NOT NULL,
