@@ -1,107 +1,94 @@
-"""`python -m pipeflow.sandbox`: the sandbox as a process of its own; says where it listens in one line of JSON."""
+"""`python -m pipeflow.sandbox`: serve a sandbox until SIGTERM, Ctrl-C, or the end of a piped standard input."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
+import contextlib
 import os
 import signal
-import socket
+import stat
 import sys
-import threading
-from contextlib import suppress
 from pathlib import Path
 
-import uvicorn
-
-from pipeflow.sandbox import v1_records, v1_webhooks, v2_records
-from pipeflow.sandbox.app import create_app
-from pipeflow.sandbox.keeping import restore, save
-from pipeflow.sandbox.sandbox import API_TOKEN, Sandbox
-from pipeflow.sandbox.team import Team
-
-HANDLERS = (v1_records, v1_webhooks, v2_records)
-"""Imported for what they register."""
-SAVE_SECONDS = 2.0
+from pipeflow.sandbox import API_TOKEN, Sandbox, serve
 
 
-class _Server(uvicorn.Server):
-    """uvicorn that says where it listens once it does."""
-
-    def __init__(self, config: uvicorn.Config, ready: dict[str, str]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        sys.stdout.write(json.dumps(self._ready) + "\n")
-        sys.stdout.flush()
+def _rate(text: str) -> float:
+    """Read `20` or `20/m` as changes a minute, `2/s` as changes a second."""
+    number, _, unit = text.partition("/")
+    if unit not in ("", "s", "m"):
+        raise argparse.ArgumentTypeError("write a number, or one with /s or /m behind it, such as 2/s")
+    return float(number) * (60 if unit == "s" else 1)
 
 
-def main() -> None:
-    """Serve until SIGTERM, Ctrl-C, or the end of a standard input that was a pipe."""
-    options = _options()
-    asyncio.run(_serve(options))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="pipeflow sandbox", description="A simulated Pipedrive with sample data.")
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m pipeflow.sandbox", description="Serve a fake Pipedrive.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--seed", type=int, default=1, help="repeats sample data and sales team")
-    parser.add_argument("--rate", type=float, default=0.0, help="changes a minute that the sales team makes")
-    parser.add_argument("--state", type=Path, help="keep the company in this file")
-    parser.add_argument("--token", default=API_TOKEN, help="the API token to accept")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--companies", type=int, default=1)
+    parser.add_argument("--deals", type=int, default=30, help="how many deals each company begins with")
+    parser.add_argument("--fields", type=int, default=0, help="how many further custom fields deals have")
+    parser.add_argument("--rate", type=_rate, default=0.0, help="the sales team's changes a minute, or 2/s")
+    parser.add_argument("--scale", type=float, default=1.0, help="how fast its clock runs")
+    parser.add_argument("--state", type=Path, help="continue from this file and save to it")
+    parser.add_argument("--token", default=API_TOKEN, help="the first user's API token")
+    parser.add_argument("--redirect-uri", default="http://127.0.0.1:8000/oauth/callback", help="its app's callback URL")
+    parser.add_argument("--keep", type=int, default=10_000, help="how many requests and deliveries are kept")
+    parser.add_argument("--with-parent", action="store_true", help="end when the parent process dies")
     return parser.parse_args()
 
 
-async def _serve(options: argparse.Namespace) -> None:
-    sandbox = Sandbox(seed=options.seed, api_token=options.token)
-    if options.state:
-        restore(sandbox, options.state)
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((options.host, options.port))
-    sandbox.base_url = f"http://{options.host}:{listening.getsockname()[1]}"
-    config = uvicorn.Config(create_app(sandbox), log_level="warning", access_log=False, timeout_graceful_shutdown=2)
-    server = _Server(config, {"url": sandbox.base_url, "api_token": sandbox.api_token})
-    _end_with_parent(server)
-    beside = [asyncio.create_task(Team(sandbox, options.rate, options.seed).work())]
-    if options.state:
-        beside.append(asyncio.create_task(_keep(sandbox, options.state)))
-    await server.serve(sockets=[listening])
-    for task in beside:
-        task.cancel()
-    if options.state:
-        save(sandbox, options.state)
+async def _main(given: argparse.Namespace) -> None:
+    until = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, until.set)
+    _end_with_pipe(until)
+    orphan = asyncio.create_task(_end_with_parent(until)) if given.with_parent else None
+    sandbox = Sandbox(
+        seed=given.seed,
+        companies=given.companies,
+        deals=given.deals,
+        extra_fields=given.fields,
+        scale=given.scale,
+        api_token=given.token,
+        redirect_uri=given.redirect_uri,
+        keep=given.keep,
+    )
+    await serve(sandbox, host=given.host, port=given.port, rate=given.rate, state=given.state, until=until)
+    if orphan is not None:
+        orphan.cancel()
 
 
-async def _keep(sandbox: Sandbox, path: Path) -> None:
-    while True:
-        await asyncio.sleep(SAVE_SECONDS)
-        save(sandbox, path)
-
-
-def _end_with_parent(server: _Server) -> None:
-    """A parent that holds our standard input open as a pipe takes us with it when it dies."""
-    if sys.stdin is None or sys.stdin.isatty():
-        return
-    with suppress(OSError, ValueError):
-        if not _is_pipe(sys.stdin.fileno()):
+def _end_with_pipe(until: asyncio.Event) -> None:
+    """End when a pipe that is our standard input closes: whoever held its other end is gone."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        descriptor = sys.stdin.fileno()
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             return
 
-        def watch() -> None:
-            os.read(0, 1)
-            os.kill(os.getpid(), signal.SIGTERM)
+        def read() -> None:
+            if not os.read(descriptor, 4096):
+                loop.remove_reader(descriptor)
+                until.set()
 
-        threading.Thread(target=watch, daemon=True).start()
+        loop.add_reader(descriptor, read)
 
 
-def _is_pipe(descriptor: int) -> bool:
-    import stat
+async def _end_with_parent(until: asyncio.Event) -> None:
+    """End when the process that started us is gone."""
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110  (nothing tells us of it)
+        await asyncio.sleep(0.5)
+    until.set()
 
-    return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+
+def main() -> None:
+    """Run the command."""
+    asyncio.run(_main(_arguments()))
 
 
 if __name__ == "__main__":

@@ -43,16 +43,20 @@ def authenticate(
             return unauthorized()
         return Identity(*found, token=token)
     if "authorization" in headers:
-        return _bearer(headers["authorization"])
+        return _bearer(sandbox, headers["authorization"], domain)
     return unauthorized()
 
 
-def _bearer(header: str) -> Answer:
-    """Answer an OAuth token: this sandbox has given none away."""
+def _bearer(sandbox: Sandbox, header: str, domain: str | None) -> Identity | Answer:
     kind, _, token = header.partition(" ")
     if kind.lower() != "bearer" or not token:
         return Answer({"success": False, "error": "malformed authorization header", "errorCode": 400}, 400)
-    return unauthorized("Invalid token: access_token is invalid")
+    grant = sandbox.oauth.access(token)
+    if grant is None or domain not in (None, grant.domain):
+        return unauthorized("Invalid token: access_token is invalid")
+    company = sandbox.companies[grant.domain]
+    user = company.tables["user"][grant.user_id]
+    return Identity(company, user, token, grant.client_id, frozenset(grant.scopes))
 
 
 def unauthorized(error: str = UNAUTHORIZED["error"]) -> Answer:

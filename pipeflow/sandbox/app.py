@@ -18,11 +18,13 @@ import orjson
 from pipeflow import catalog
 from pipeflow.sandbox.access import Identity, authenticate, in_scope
 from pipeflow.sandbox.answers import Answer, RefusedError, refusal, unknown_method
+from pipeflow.sandbox.control import Control
 from pipeflow.sandbox.faults import Fault
-from pipeflow.sandbox.generic import anything
+from pipeflow.sandbox.handlers import handler_of
 from pipeflow.sandbox.journal import Request
 from pipeflow.sandbox.multipart import Upload, read_form, read_multipart
-from pipeflow.sandbox.routing import HANDLERS, Call, find, operation_of
+from pipeflow.sandbox.oauth import OAuthServer
+from pipeflow.sandbox.routing import Call, find, operation_of
 from pipeflow.sandbox.sandbox import Sandbox
 from pipeflow.sandbox.validate import check_body, check_query
 
@@ -54,6 +56,8 @@ class Application:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
+        self._oauth = OAuthServer(sandbox)
+        self._control = Control(sandbox, self._oauth)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI scope."""
@@ -75,6 +79,7 @@ class Application:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                self._sandbox.start()
                 await send({"type": "lifespan.startup.complete"})
             if message["type"] == "lifespan.shutdown":
                 await self._sandbox.stop()
@@ -90,28 +95,35 @@ class Application:
         return self._sandbox.journal.note(stamp, incoming.method, incoming.path, incoming.query, headers, body)
 
     async def _answer(self, incoming: Incoming, noted: Request) -> Answer | None:
-        domain, path = _company_host(incoming.path)
-        for prefix, (generation, kept) in PREFIXES.items():
-            if path.startswith(prefix):
-                target = Target(generation, kept + path[len(prefix) :], domain)
-                return await self._api(incoming, target, noted)
-        return unknown_method()
-
-    async def _api(self, incoming: Incoming, target: Target, noted: Request) -> Answer | None:
-        faults = self._sandbox.faults.take(incoming.method, target.path)
+        """Answer a request; None hangs up."""
+        if incoming.path.startswith("/_sandbox"):
+            return await self._control.answer(incoming)
+        faults = self._sandbox.faults.take(incoming.method, incoming.path)
         if "slow" in faults:
             await asyncio.sleep(faults["slow"].seconds)
         if "drop" in faults and not faults["drop"].after:
             return None
-        if trouble := _trouble(faults):
-            return trouble
+        answer = _trouble(faults) or await self._serve(incoming, noted, faults)
+        return None if "drop" in faults else answer
+
+    async def _serve(self, incoming: Incoming, noted: Request, faults: dict[str, Fault]) -> Answer:
+        if incoming.path.startswith(("/oauth", "/marketplace")):
+            return await self._oauth.answer(incoming)
+        domain, path = _company_host(incoming.path)
+        for prefix, (generation, kept) in PREFIXES.items():
+            if path.startswith(prefix):
+                target = Target(generation, kept + path[len(prefix) :], domain)
+                return await self._api(incoming, target, noted, faults)
+        return unknown_method()
+
+    async def _api(self, incoming: Incoming, target: Target, noted: Request, faults: dict[str, Fault]) -> Answer:
         identity = authenticate(self._sandbox, incoming.headers, dict(incoming.query), target.generation, target.domain)
         if isinstance(identity, Answer):
             return identity
         noted.company = identity.company.domain
         answer = await self._as(identity, incoming, target, noted, faults)
         answer.headers.setdefault("x-correlation-id", str(uuid.uuid4()))
-        return None if "drop" in faults else answer
+        return answer
 
     async def _as(
         self, identity: Identity, incoming: Incoming, target: Target, noted: Request, faults: dict[str, Fault]
@@ -169,7 +181,7 @@ class Application:
                 raise incoming.broken
             if operation and target.generation == "v2":
                 _check(operation, incoming)
-            made = HANDLERS.get((incoming.method, template), anything)(call)
+            made = handler_of(incoming.method, template)(call)
             return await made if inspect.isawaitable(made) else made
         except RefusedError as refused:
             return refusal(refused, target.generation)

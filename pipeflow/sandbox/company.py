@@ -68,6 +68,8 @@ class Company:
         self.follower_log: dict[str, list[Record]] = {}
         self.history: dict[str, list[Record]] = {}
         self.conversions: dict[str, Record] = {}
+        self.webhooks: dict[int, Record] = {}
+        self.files: dict[int, bytes] = {}
         self.extras: dict[str, Any] = {}
         self.noop_events = False
         self.listeners: list[Callable[[Change], None]] = []
@@ -125,7 +127,7 @@ class Company:
     def next_id(self, kind: str) -> Any:
         """Give the next id of a kind; leads and lead labels have UUIDs."""
         number = self.next_number(kind)
-        return self._uuid(f"{kind}/{number}") if kind in UUID_KINDS else number
+        return self.new_uuid(f"{kind}/{number}") if kind in UUID_KINDS else number
 
     def add(self, kind: str, values: Record, actor: Actor, **fixed: Any) -> Record:
         """Add a record: the kind's defaults, then what the rules derive from `values`. `fixed` is set as given."""
@@ -230,8 +232,8 @@ class Company:
             after=after,
             actor=actor,
             time=self.clock.stamp(),
-            event_id=self._uuid(f"event/{number}"),
-            correlation_id=self._uuid(f"correlation/{number}"),
+            event_id=self.new_uuid(f"event/{number}"),
+            correlation_id=self.new_uuid(f"correlation/{number}"),
             meta=meta,
         )
         for listener in self.listeners:
@@ -255,7 +257,8 @@ class Company:
                 }
             )
 
-    def _uuid(self, name: str) -> str:
+    def new_uuid(self, name: str) -> str:
+        """Make a UUID that is the same for seed, company and name."""
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"sandbox/{self.seed}/{self.domain}/{name}"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,12 +9,17 @@ from pipeflow.sandbox.answers import Record
 from pipeflow.sandbox.clock import Clock
 from pipeflow.sandbox.company import Actor, Change, Company, Source
 from pipeflow.sandbox.faults import Faults
+from pipeflow.sandbox.grants import App, Grants
 from pipeflow.sandbox.journal import Journal
 from pipeflow.sandbox.limits import Limits
+from pipeflow.sandbox.merging import merge
 from pipeflow.sandbox.seed import make_company
+from pipeflow.sandbox.team import Team
 from pipeflow.sandbox.webhooks import Webhooks
 
 API_TOKEN: Final = "sandbox-token-0000000000000000000000000000"  # noqa: S105  (not a secret: it opens only sample data)
+CLIENT_ID: Final = "sandbox-client-id"
+CLIENT_SECRET: Final = "sandbox-client-secret"  # noqa: S105  (opens only sample data)
 
 
 class Sandbox:
@@ -27,7 +31,8 @@ class Sandbox:
 
     `companies` is how many there are, `deals` how many deals each begins with, `extra_fields` how many further
     custom fields deals have; `start` and `scale` set the clock; `api_token` is the first user's token (every other
-    user has one of their own); `keep` bounds the kept requests and deliveries.
+    user has one of their own); `redirect_uri` is the callback of its one app; `check_reachable` asks a webhook's URL
+    before it is made; `keep` bounds the kept requests and deliveries.
     """
 
     def __init__(
@@ -40,16 +45,23 @@ class Sandbox:
         start: datetime | None = None,
         scale: float = 1.0,
         api_token: str = API_TOKEN,
+        redirect_uri: str = "http://127.0.0.1:8000/oauth/callback",
+        check_reachable: bool = True,
         keep: int = 10_000,
     ) -> None:
         self.seed = seed
+        self.version = 0
         self.clock = Clock(start, scale)
         self.faults = Faults()
         self.limits = Limits()
         self.journal = Journal(keep)
-        self.base_url = ""
-        self.webhooks = Webhooks(self.clock)
+        self.check_reachable = check_reachable
+        self.open_control = True
         self.companies: dict[str, Company] = {}
+        self.webhooks = Webhooks(self.companies, self.clock, seed, keep)
+        self.oauth = Grants(self.clock, seed)
+        self.oauth.add_app(App(CLIENT_ID, CLIENT_SECRET, "pipeflow (sandbox)", redirect_uri))
+        self.team = Team(self, seed)
         for number in range(companies):
             self.adopt(make_company(seed, number, self.clock, deals=deals, extra_fields=extra_fields))
         self.company.admin["token"] = api_token
@@ -82,7 +94,7 @@ class Sandbox:
 
     def add(self, kind: str, *, by: int | None = None, company: str | None = None, **values: Any) -> Record:
         """Add a record as a person does in the app; `by` is the user's id, by default the admin's."""
-        home = self._home(company)
+        home = self.home(company)
         return home.add(kind, values, self.actor(home, by))
 
     def change(
@@ -97,13 +109,13 @@ class Sandbox:
         **values: Any,
     ) -> Record:
         """Change a record as a person does in the app; a bulk edit is told as made through the API."""
-        home = self._home(company)
+        home = self.home(company)
         home.get(kind, record_id)
         return home.change(kind, record_id, values, self.actor(home, by, source=source, bulk=bulk))
 
     def delete(self, kind: str, record_id: Any, *, by: int | None = None, company: str | None = None) -> Record:
         """Delete a record as a person does in the app."""
-        home = self._home(company)
+        home = self.home(company)
         return home.delete(kind, record_id, self.actor(home, by))
 
     def actor(self, company: Company, by: int | None, *, source: Source = "app", bulk: bool = False) -> Actor:
@@ -111,21 +123,60 @@ class Sandbox:
         agent = "bulk-actions-api" if bulk else None
         return Actor(by or company.admin["id"], "api" if bulk else source, bulk, agent)
 
-    def _home(self, domain: str | None) -> Company:
+    def act(
+        self,
+        action: str = "change",
+        *,
+        kind: str,
+        id: Any = None,
+        changes: Record | None = None,
+        user: int | None = None,
+        company: str | None = None,
+        source: Source = "app",
+        bulk: bool = False,
+        into: Any = None,
+    ) -> Record:
+        """Do what a person does: `add`, `change`, `delete` or `merge` a record; gives it as the state keeps it.
+
+        `changes` are the fields in generation 2's names. A merge puts the record `id` into the record `into`.
+        """
+        home = self.home(company)
+        actor = self.actor(home, user, source=source, bulk=bulk)
+        if action == "add":
+            return home.add(kind, changes or {}, actor)
+        home.get(kind, id)
+        if action == "change":
+            return home.change(kind, id, changes or {}, actor)
+        if action == "delete":
+            return home.delete(kind, id, actor)
+        if action == "merge":
+            return merge(home, kind, id, into, actor, delete_first=not bulk)
+        raise ValueError(f"there is no action {action!r}; there are add, change, delete, merge")
+
+    def home(self, domain: str | None) -> Company:
+        """Give a company by its domain, the first by default."""
         if domain is None:
             return self.company
         if domain not in self.companies:
             raise KeyError(f"there is no company {domain}; there are {', '.join(self.companies)}")
         return self.companies[domain]
 
+    # Life
+
+    def start(self) -> None:
+        """Start what runs beside requests: deliveries, and the sales team if it has a rate."""
+        self.webhooks.sender.start()
+        self.team.start()
+
     async def stop(self) -> None:
-        """Give up deliveries under way."""
-        await self.webhooks.stop()
+        """Stop it again."""
+        await self.team.stop()
+        await self.webhooks.sender.stop()
+
+    def touch(self) -> None:
+        """Say that the state changed, to whoever saves it."""
+        self.version += 1
 
     def _changed(self, change: Change) -> None:
-        """Tell the webhooks of a change, once there is a loop to send from: sample data is told to nobody."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        self.webhooks.tell(change)
+        self.webhooks.publish(change)
+        self.touch()

@@ -87,7 +87,6 @@ def _custom_fields(company: Company, kind: str, actor: Actor) -> None:
     company.add_field(kind, "Region", "varchar", actor)
     options = [option(company.next_number("option", 13), label, now) for label in ("North", "South", "Closed")]
     company.add_field(kind, "Region", "enum", actor, options=options[:2], options_deleted=options[2:])
-    company.counters.setdefault(f"deleted_option/{kind}", options[2]["id"])
 
 
 def _options(company: Company, field_type: str, now: str) -> list[Record] | None:

@@ -53,7 +53,7 @@ def user(company: Company, one: Record, me: int | None) -> Record:
     }
 
 
-HIDDEN_OF_USER = frozenset({"token", "add_time", "update_time", "delete_time"})
+HIDDEN_OF_USER = frozenset({"token", "is_admin", "add_time", "update_time", "delete_time"})
 
 
 def _pipeline(company: Company, pipeline: Record, me: int | None) -> Record:

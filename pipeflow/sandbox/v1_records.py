@@ -1,129 +1,216 @@
-"""Generation 1 for what the main job needs: who am I, users, notes, activity types, field definitions."""
+"""Generation 1: the retired lists and writes of deals, persons, organizations, activities, products and pipelines.
+
+Pipedrive does not promise them any more, but its own client of 2024 calls them, and they answer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Final
 
-from pipeflow.sandbox.answers import Answer, RefusedError, ok
-from pipeflow.sandbox.fields import v1_field, v2_field
-from pipeflow.sandbox.kinds import is_deleted
-from pipeflow.sandbox.paging import cursor_page, offset_page
-from pipeflow.sandbox.routing import Call, route
+from pipeflow.sandbox.answers import Answer, Record, RefusedError, gone, missing, ok
+from pipeflow.sandbox.filters import by_filter
+from pipeflow.sandbox.kinds import is_deleted, noun
+from pipeflow.sandbox.routing import Call, Handler, route
 from pipeflow.sandbox.shapes_v1 import Shape1
+from pipeflow.sandbox.tally import LINK_OF
+from pipeflow.sandbox.v1_common import by_cursor, living_of, one, owned, page, shape
+from pipeflow.sandbox.writes_v1 import read
 
-FIELD_KINDS = ("deal", "person", "organization", "product", "activity", "lead", "note")
-_LINKS = ("deal_id", "person_id", "org_id", "lead_id", "project_id")
-_FLAGS = ("pinned_to_deal_flag", "pinned_to_person_flag", "pinned_to_organization_flag")
-
-
-def _shown(call: Call, kind: str, record: dict[str, Any]) -> dict[str, Any]:
-    return Shape1(call.company, me=call.user["id"]).show(kind, record)
-
-
-def _paged(call: Call, rows: list[dict[str, Any]]) -> Answer:
-    cut, pagination = offset_page(rows, call.number("start", 0) or 0, call.number("limit", 100) or 100)
-    return ok(cut or None, {"pagination": pagination})
-
-
-@route("GET", "/v1/users/me")
-def me(call: Call) -> Answer:
-    """Say who asks."""
-    company = call.company
-    about = {
-        "company_id": company.id,
-        "company_name": company.name,
-        "company_domain": company.domain,
-        "company_country": "EE",
-        "locale": "en_US",
-        "language": {"language_code": "en", "country_code": "US"},
-    }
-    return ok(_shown(call, "user", call.user) | about)
+RESOURCES: Final = {
+    "deal": "deals",
+    "person": "persons",
+    "organization": "organizations",
+    "activity": "activities",
+    "product": "products",
+    "pipeline": "pipelines",
+    "stage": "stages",
+}
+NEEDED: Final = {"deal": "title", "activity": None}
+RELATED: Final = frozenset({"deal", "person", "organization", "activity"})
 
 
-@route("GET", "/v1/users")
-def users(call: Call) -> Answer:
-    """List the users."""
-    return ok([_shown(call, "user", one) for one in call.company.users])
+def listing(kind: str, call: Call) -> Answer:
+    """List records by offset."""
+    records: Iterable[Record] = call.company.living(kind)
+    if kind == "deal":
+        records = deals(call, archived=False)
+    if kind == "activity":
+        records = _activities(call)
+    if kind == "stage" and (pipeline := call.number("pipeline_id")) is not None:
+        records = living_of(call, "stage", pipeline_id=pipeline)
+    if "filter_id" in call.query:
+        records = by_filter(call.company, call.number("filter_id"), records)
+    elif kind not in ("stage", "pipeline"):
+        records = owned(call, records)
+    if first := call.query.get("first_char"):
+        records = [record for record in records if record["name"][:1].lower() == first.lower()]
+    if ids := {int(text) for text in call.listed("ids") if text.isdigit()}:
+        records = [record for record in records if record["id"] in ids]
+    if kind in ("stage", "pipeline"):
+        return ok([shape(call).show(kind, record) for record in records])
+    return page(call, kind, records, related=kind in RELATED)
 
 
-@route("GET", "/v1/activityTypes")
-def activity_types(call: Call) -> Answer:
-    """List the activity types."""
-    return ok([_shown(call, "activityType", one) for one in call.company.living("activityType")])
+def deals(call: Call, *, archived: bool) -> list[Record]:
+    """List deals by status (`all_not_deleted` by default), stage and what else generation 1 filters by."""
+    status = call.query.get("status", "all_not_deleted")
+    found = []
+    for record in call.company.tables["deal"].values():
+        own = "deleted" if record["is_deleted"] else record["status"]
+        if (own == "deleted" if status == "all_not_deleted" else own != status) or record["is_archived"] != archived:
+            continue
+        wanted = {name: call.number(name) for name in ("stage_id", "pipeline_id", "person_id", "org_id")}
+        if all(value is None or record[name] == value for name, value in wanted.items()):
+            found.append(record)
+    return found
 
 
-@route("GET", "/v1/notes")
-def notes(call: Call) -> Answer:
-    """List notes, those of one record if the query names it."""
-    asked = {name: call.query[name] for name in _LINKS if name in call.query}
-    found = [
-        _shown(call, "note", one)
-        for one in call.company.living("note")
-        if all(str(one[name]) == value for name, value in asked.items())
-    ]
-    return _paged(call, found)
+def _activities(call: Call) -> list[Record]:
+    found = list(call.company.living("activity"))
+    if (done := call.flag("done")) is not None:
+        found = [record for record in found if record["done"] == done]
+    if types := call.listed("type"):
+        found = [record for record in found if record["type"] in types]
+    since, until = call.query.get("start_date", ""), call.query.get("end_date", "9999")
+    if since or until != "9999":
+        found = [record for record in found if since <= (record["due_date"] or "") <= until]
+    return found
 
 
-@route("GET", "/v1/notes/{id}")
-def note(call: Call) -> Answer:
-    """Read a note, deleted or not."""
-    return ok(_shown(call, "note", call.company.get("note", call.id(), call.user)))
+def collection(kind: str, call: Call) -> Answer:
+    """List a whole collection by cursor, related records as plain ids."""
+    since, until = call.query.get("since", ""), call.query.get("until", "9999")
+    records = [record for record in owned(call, call.company.living(kind)) if since <= record["update_time"] <= until]
+    cut, additional = by_cursor(call, records)
+    shown = Shape1(call.company, flat=True)
+    return ok([shown.show(kind, record) for record in cut], additional)
 
 
-@route("POST", "/v1/notes")
-def add_note(call: Call) -> Answer:
-    """Add a note; it needs content and something to hang on."""
-    values = _note_values(call)
-    if not values.get("content"):
-        raise RefusedError("content is required")
-    if not any(values.get(link) for link in _LINKS):
-        raise RefusedError("One of deal_id, person_id, org_id, lead_id, project_id is required")
-    values.setdefault("user_id", call.user["id"])
-    return ok(_shown(call, "note", call.company.add("note", values, call.actor)), status=201)
+def reading(kind: str, call: Call) -> Answer:
+    """Read one record, deleted or not."""
+    record = call.company.get(kind, call.id(), call.user)
+    return one(call, kind, record, related=kind in RELATED)
 
 
-@route("PUT", "/v1/notes/{id}")
-def change_note(call: Call) -> Answer:
-    """Change a note."""
-    before = call.company.get("note", call.id(), call.user)
-    return ok(_shown(call, "note", call.company.change("note", before["id"], _note_values(call), call.actor)))
+def adding(kind: str, call: Call) -> Answer:
+    """Add a record."""
+    values = read(call, kind, {})
+    needed = NEEDED.get(kind, "name")
+    if needed and not values.get(needed):
+        raise RefusedError(f"{needed.capitalize()} must be given", 400)
+    if call.fields.get("status") == "deleted":
+        values.pop("status", None)
+    record = call.company.add(kind, values, call.actor)
+    return one(call, kind, record, related=kind in RELATED, status=201)
 
 
-@route("DELETE", "/v1/notes/{id}")
-def delete_note(call: Call) -> Answer:
-    """Delete a note softly."""
-    call.company.delete("note", call.company.get("note", call.id(), call.user)["id"], call.actor)
-    return ok(True)
+def changing(kind: str, call: Call) -> Answer:
+    """Change a record."""
+    before = call.company.get(kind, call.id(), call.user)
+    if is_deleted(before):
+        raise missing(noun(kind))
+    if kind == "deal" and before["is_archived"] and call.fields.get("is_archived") is not False:
+        raise RefusedError("Archived deals cannot be changed", 400)
+    values = read(call, kind, before)
+    if kind == "deal" and values.get("status") == "deleted":
+        call.company.delete(kind, before["id"], call.actor)
+        return one(call, kind, call.company.get(kind, before["id"]), related=True)
+    record = call.company.change(kind, before["id"], values, call.actor)
+    return one(call, kind, record, related=kind in RELATED)
 
 
-def _note_values(call: Call) -> dict[str, Any]:
-    given = {name: call.fields[name] for name in ("content", "user_id", *_LINKS) if name in call.fields}
-    return given | {name: bool(int(call.fields[name] or 0)) for name in _FLAGS if name in call.fields}
+def deleting(kind: str, call: Call) -> Answer:
+    """Delete one record softly."""
+    record = call.company.get(kind, call.id(), call.user)
+    call.company.delete(kind, record["id"], call.actor)
+    return ok({"id": record["id"]})
 
 
-def _fields_v1(kind: str, call: Call) -> Answer:
-    fields = call.company.fields.get("deal" if kind == "lead" else kind, {})
-    return _paged(call, [v1_field(one, kind) for one in fields.values()])
+def deleting_many(kind: str, call: Call) -> Answer:
+    """Delete several records: each is told by itself, marked as part of a bulk."""
+    ids = [int(text) for text in call.listed("ids") if text.isdigit()]
+    if not ids:
+        raise RefusedError("ids must be given", 400)
+    for record_id in ids:
+        record = call.company.find(kind, record_id)
+        if record is None:
+            raise missing(noun(kind))
+        if is_deleted(record):
+            raise gone(record_id)
+        call.company.delete(kind, record_id, call.actor)
+    return ok({"id": ids})
 
 
-def _fields_v2(kind: str, call: Call) -> Answer:
-    fields = list(call.company.fields.get(kind, {}).values())
-    cut, following = cursor_page(fields, limit=call.number("limit", 100) or 100, cursor=call.query.get("cursor"))
-    return ok([v2_field(one) for one in cut], {"next_cursor": following})
+def _under(kind: str, child: str, call: Call) -> Answer:
+    """List the records of one kind that belong to a record of another."""
+    record = call.company.get(kind, call.id(), call.user)
+    found = living_of(call, child, **{LINK_OF[kind]: record["id"]})
+    if child == "deal":
+        wanted = call.query.get("status", "all_not_deleted")
+        found = [deal for deal in found if wanted == "all_not_deleted" or deal["status"] == wanted]
+    if child == "activity" and (done := call.flag("done")) is not None:
+        found = [activity for activity in found if activity["done"] == done]
+    return page(call, child, found, related=child in RELATED)
 
 
-def _listing(kind: str, call: Call) -> Answer:
-    return _paged(call, [_shown(call, kind, one) for one in call.company.living(kind) if not is_deleted(one)])
+@route("GET", "/v1/deals/archived")
+def archived_deals(call: Call) -> Answer:
+    """List archived deals."""
+    return page(call, "deal", owned(call, deals(call, archived=True)), related=True)
+
+
+@route("GET", "/v1/deals/{id}/persons")
+def deal_persons(call: Call) -> Answer:
+    """List the persons of a deal: its contact and the participants."""
+    deal = call.company.get("deal", call.id(), call.user)
+    people = [deal["person_id"], *call.company.extras.get(f"participants/{deal['id']}", ())]
+    found = [call.company.find("person", person_id) for person_id in dict.fromkeys(people)]
+    return page(call, "person", [person for person in found if person], related=True)
+
+
+@route("GET", "/v1/pipelines/{id}/deals")
+@route("GET", "/v1/stages/{id}/deals")
+def deals_in(call: Call) -> Answer:
+    """List the open deals of a pipeline or a stage."""
+    link = "pipeline_id" if call.operation and "/pipelines/" in call.operation.path else "stage_id"
+    found = [deal for deal in living_of(call, "deal", **{link: call.id()}) if deal["status"] == "open"]
+    return page(call, "deal", owned(call, found))
 
 
 def _register() -> None:
-    for kind in FIELD_KINDS:
-        route("GET", f"/v1/{kind}Fields")(partial(_fields_v1, kind))
-        if kind not in ("lead", "note"):
-            route("GET", f"/api/v2/{kind}Fields")(partial(_fields_v2, kind))
-    for kind in ("deal", "person", "organization", "lead"):
-        route("GET", f"/v1/{kind}s")(partial(_listing, kind))
+    verbs: dict[tuple[str, str], Callable[[str, Call], Answer]] = {
+        ("GET", ""): listing,
+        ("POST", ""): adding,
+        ("DELETE", ""): deleting_many,
+        ("GET", "/{id}"): reading,
+        ("PUT", "/{id}"): changing,
+        ("DELETE", "/{id}"): deleting,
+    }
+    for kind, resource in RESOURCES.items():
+        for (method, tail), answer in verbs.items():
+            if (method, tail, kind) not in (("DELETE", "", "product"), ("DELETE", "", "pipeline")):
+                route(method, f"/v1/{resource}{tail}")(_of(kind, answer))
+    for kind in ("deal", "person", "organization", "activity"):
+        route("GET", f"/v1/{RESOURCES[kind]}/collection")(_of(kind, collection))
+    for kind, children in {
+        "deal": ("activity", "file"),
+        "person": ("activity", "deal", "file"),
+        "organization": ("activity", "deal", "person", "file"),
+        "product": ("file",),
+    }.items():
+        for child in children:
+            resource = RESOURCES.get(child, "files")
+            route("GET", f"/v1/{RESOURCES[kind]}/{{id}}/{resource}")(_of(kind, partial(_nested, child)))
+
+
+def _nested(child: str, kind: str, call: Call) -> Answer:
+    return _under(kind, child, call)
+
+
+def _of(kind: str, answer: Callable[[str, Call], Answer]) -> Handler:
+    return partial(answer, kind)
 
 
 _register()

@@ -1,213 +1,258 @@
-"""Outgoing webhooks: what a change is told as, and the sender with its retries and bans. Imports httpx to send."""
+"""Webhooks: which there are, what is sent to them, when one is banned or deleted.
+
+The registrations are kept with their company; sending is the sender's.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import random
+from typing import TYPE_CHECKING, Any, Final
 
-from pipeflow.sandbox.answers import Record, v2_time
-from pipeflow.sandbox.custom import show_hook
-from pipeflow.sandbox.shapes_v2 import HIDDEN, TIMES
+import orjson
+
+from pipeflow.sandbox.answers import Record
+from pipeflow.sandbox.clock import Clock
+from pipeflow.sandbox.company import Change, Company
+from pipeflow.sandbox.hook_bodies import body_v1, body_v2
+from pipeflow.sandbox.sender import Delivery, Sender, Try
 
 if TYPE_CHECKING:
-    import httpx
+    from collections.abc import Iterable
 
-    from pipeflow.sandbox.clock import Clock
-    from pipeflow.sandbox.company import Change, Company
+OBJECTS_V1: Final = frozenset(
+    {"activity", "activityType", "deal", "note", "organization", "person", "pipeline", "product", "stage", "user"}
+)
+OBJECTS_V2: Final = frozenset(
+    [
+        "activity",
+        "deal",
+        "lead",
+        "note",
+        "organization",
+        "person",
+        "pipeline",
+        "product",
+        "stage",
+        "user",
+        "deal_product",
+        "deal_installment",
+        "project",
+        "task",
+        "board",
+        "phase",
+        "dealField",
+        "personField",
+        "organizationField",
+        "productField",
+        "projectField",
+        "leadField",
+    ]
+)
+ACTIONS: Final = {"1.0": ("added", "updated", "deleted", "merged"), "2.0": ("create", "change", "delete")}
+BAN_AFTER: Final = 10
+BAN_SECONDS: Final = 30 * 60.0
+DARK_SECONDS: Final = 3 * 86400.0
+LIMIT: Final = 40
+HIDDEN: Final = frozenset({"failures", "banned_until", "dark_since", "client_id"})
 
-RETRIES = (3.0, 30.0, 150.0)
-PATIENCE = 10.0
-BAN_AFTER = 10
-BAN_SECONDS = 1800.0
-AT_ONCE = 16
-_QUIET = frozenset({"update_time", "stage_change_time"})
 
+class Modes:
+    """How deliveries are made where Pipedrive's way is not published, and the mischief of a test.
 
-def data_of(company: Company, kind: str, record: Record | None) -> Record | None:
-    """Show a record as webhooks of version 2.0 do: neither of the REST generations."""
-    if record is None:
-        return None
-    shown = {name: value for name, value in record.items() if name not in HIDDEN and name != "is_deleted"}
-    for name in TIMES:
-        if shown.get(name):
-            shown[name] = v2_time(shown[name])
-    if shown.get("visible_to") is not None:
-        shown["visible_to"] = str(shown["visible_to"])
-    if kind == "user":
-        shown["id"] = str(shown["id"])
-    if "custom_fields" in record:
-        shown["custom_fields"] = show_hook(record["custom_fields"], company.custom_fields(kind).values())
-    return shown
+    `duplicates` sends each delivery that many times more; `reorder` delays each by a random part of so many seconds;
+    `hold` keeps deliveries back until it is taken away, and `order` (`first`, `last`, `shuffled`) is how they then go;
+    `shared_event_id` gives the deliveries of one event to several webhooks one `meta.id`; `ban` can be switched off,
+    `ban_resets` sets the counter back at a success; `remove_listed` keeps a deleted webhook in the list, inactive.
+    """
 
-
-def previous_of(data: Record | None, before: Record | None) -> Record | None:
-    """Give what changed, with the old values; for a deletion the last state."""
-    if before is None or data is None:
-        return before
-    changed = {k: v for k, v in before.items() if data.get(k) != v and k not in _QUIET and k != "custom_fields"}
-    old, new = before.get("custom_fields") or {}, data.get("custom_fields") or {}
-    custom = {key: old.get(key) for key in {*old, *new} if old.get(key) != new.get(key)}
-    return changed | ({"custom_fields": custom} if custom else {})
+    def __init__(self) -> None:
+        self.duplicates = 0
+        self.reorder = 0.0
+        self.hold = False
+        self.order = "first"
+        self.shared_event_id = True
+        self.ban = True
+        self.ban_resets = False
+        self.remove_listed = True
 
 
 class Webhooks:
-    """The webhooks of all companies, and what sends to them. Deliveries live as long as the loop."""
+    """The webhooks of all companies."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, companies: dict[str, Company], clock: Clock, seed: int, keep: int) -> None:
+        self._companies = companies
         self._clock = clock
-        self._all: list[Record] = []
-        self._failures: dict[int, int] = {}
-        self._banned: dict[int, float] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._http: httpx.AsyncClient | None = None
-        self.deliveries: list[Record] = []
+        self._chance = random.Random(f"{seed}/deliveries")  # noqa: S311
+        self.modes = Modes()
+        self.sender = Sender(clock, self.target, self._settle, keep)
+        self._held: list[Delivery] = []
 
-    def of(self, company: Company) -> list[Record]:
-        """List a company's webhooks."""
-        return [one for one in self._all if one["company_id"] == company.id]
+    # Registrations
 
-    def adopt(self, webhooks: list[Record]) -> None:
-        """Take back the webhooks of an earlier start."""
-        self._all.extend(webhooks)
-
-    def add(self, company: Company, user_id: int, given: Record, version: str) -> Record:
-        """Keep a new webhook."""
-        made: Record = {
-            "id": company.next_number("webhook"),
+    def add(self, company: Company, owner: int, client_id: str | None, values: Record) -> Record:
+        """Register a webhook."""
+        number = company.next_number("webhook")
+        webhook: Record = {
+            "id": number,
             "company_id": company.id,
-            "owner_id": user_id,
-            "user_id": given.get("user_id") or user_id,
-            "admin_id": user_id,
-            "event_action": given["event_action"],
-            "event_object": given["event_object"],
-            "subscription_url": given["subscription_url"],
-            "version": version,
-            "type": "general",
-            "name": given.get("name"),
+            "owner_id": owner,
+            "user_id": values.get("user_id") or owner,
+            "admin_id": owner,
+            "event_action": values["event_action"],
+            "event_object": values["event_object"],
+            "subscription_url": values["subscription_url"],
+            "version": values["version"],
+            "type": "application" if client_id else "general",
+            "name": values.get("name"),
             "is_active": 1,
             "add_time": self._clock.stamp(),
             "remove_time": None,
             "remove_reason": None,
             "last_delivery_time": None,
             "last_http_status": None,
-            "http_auth_user": given.get("http_auth_user"),
-            "http_auth_password": given.get("http_auth_password"),
+            "http_auth_user": values.get("http_auth_user"),
+            "http_auth_password": values.get("http_auth_password"),
+            "failures": 0,
+            "banned_until": None,
+            "dark_since": None,
+            "client_id": client_id,
         }
-        self._all.append(made)
-        return made
+        company.webhooks[number] = webhook
+        return webhook
 
-    def remove(self, company: Company, webhook_id: Any) -> bool:
-        """Forget a webhook; False where there is none."""
-        found = [one for one in self.of(company) if one["id"] == webhook_id]
-        for one in found:
-            self._all.remove(one)
-        return bool(found)
+    def remove(self, company: Company, webhook: Record, reason: str | None = None) -> None:
+        """Remove a webhook; one that Pipedrive removed itself (`reason`) may stay in the list, inactive."""
+        if reason is None or not self.modes.remove_listed:
+            company.webhooks.pop(webhook["id"], None)
+        webhook |= {"is_active": 0, "remove_time": self._clock.stamp(), "remove_reason": reason}
 
-    async def reaches(self, url: str) -> bool:
-        """Say whether a URL answers, without a redirect."""
-        import httpx
+    def ban(self, webhook: Record) -> None:
+        """Ban a webhook for 30 minutes."""
+        webhook |= {"banned_until": self._clock.seconds() + BAN_SECONDS, "failures": 0}
 
-        try:
-            answer = await self._client().get(url, timeout=PATIENCE)
-        except httpx.HTTPError:
-            return False
-        return not answer.is_redirect
+    def expire(self) -> None:
+        """Remove the webhooks that have been dark for three days."""
+        for company in self._companies.values():
+            for webhook in list(company.webhooks.values()):
+                since = webhook["dark_since"]
+                if webhook["is_active"] and since is not None and self._clock.seconds() - since >= DARK_SECONDS:
+                    self.remove(company, webhook, "no successful delivery on three days")
 
-    def tell(self, change: Change) -> None:
-        """Send a change to every webhook that asks for it."""
-        for webhook in self._wanting(change):
-            if self._banned.get(webhook["id"], 0.0) > self._clock.seconds():
+    # Deliveries
+
+    def publish(self, change: Change) -> None:
+        """Deliver a change to every webhook that asks for it."""
+        self.expire()
+        for number, webhook in enumerate(self._matching(change)):
+            shared = number == 0 or self.modes.shared_event_id
+            event_id = change.event_id if shared else change.event_id[:-4] + f"{number:04x}"
+            body = body_v1(change, webhook) if webhook["version"] == "1.0" else body_v2(change, webhook, event_id)
+            for copy in range(1 + self.modes.duplicates):
+                self._deliver(change, webhook, event_id, orjson.dumps(body), copy > 0)
+
+    def _matching(self, change: Change) -> Iterable[Record]:
+        record = change.after or change.before or {}
+        for webhook in list(change.company.webhooks.values()):
+            if not webhook["is_active"] or not wants(webhook, change):
                 continue
-            task = asyncio.ensure_future(self._deliver(webhook, change))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def stop(self) -> None:
-        """Give up what is under way."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._http is not None:
-            await self._http.aclose()
-
-    def _wanting(self, change: Change) -> Iterator[Record]:
-        for webhook in self.of(change.company):
-            fits = webhook["event_action"] in ("*", change.action) and webhook["event_object"] in ("*", change.kind)
-            if fits and webhook["version"] == "2.0" and webhook["is_active"]:
+            viewer = change.company.tables["user"].get(webhook["user_id"])
+            if viewer is None or change.company.may_see(viewer, record):
                 yield webhook
 
-    async def _deliver(self, webhook: Record, change: Change) -> None:
-        body = body_of(webhook, change)
-        for attempt in range(1, len(RETRIES) + 2):
-            body["meta"]["attempt"] = attempt
-            status = await self._post(webhook, body)
-            self.deliveries.append(
-                {"webhook_id": webhook["id"], "event": change.event_id, "attempt": attempt, "status": status}
-            )
-            webhook |= {"last_http_status": status, "last_delivery_time": self._clock.stamp()}
-            if 200 <= status < 300:
-                return
-            if attempt == 1:
-                self._count_failure(webhook["id"])
-            if attempt <= len(RETRIES):
-                await self._clock.sleep(RETRIES[attempt - 1])
+    def _deliver(self, change: Change, webhook: Record, event_id: str, payload: bytes, duplicate: bool) -> None:
+        delivery = Delivery(
+            number=self.sender.next_number(),
+            company=change.company.domain,
+            webhook_id=webhook["id"],
+            event_id=event_id,
+            kind=change.kind,
+            record_id=str(change.record_id),
+            action=change.action,
+            version=webhook["version"],
+            time=change.time,
+            payload=payload,
+            duplicate=duplicate,
+        )
+        self.sender.keep(delivery)
+        if self._banned(webhook):
+            delivery.status = "dropped"
+            return
+        if self.modes.hold:
+            self._held.append(delivery)
+            return
+        self.sender.send(delivery, delay=self._chance.uniform(0, self.modes.reorder) if self.modes.reorder else 0.0)
 
-    async def _post(self, webhook: Record, body: Record) -> int:
-        import httpx
+    def again(self, number: int) -> Delivery | None:
+        """Send a kept delivery once more, as a retry after a slow answer does."""
+        kept = self.sender.find(number)
+        if kept is not None:
+            self.sender.send(kept)
+        return kept
 
-        credentials = (webhook["http_auth_user"] or "", webhook["http_auth_password"] or "")
-        async with self._slots:
-            try:
-                answer = await self._client().post(
-                    webhook["subscription_url"],
-                    content=json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
-                    headers={"content-type": "application/json", "user-agent": "Pipedrive Webhooks"},
-                    auth=credentials if webhook["http_auth_user"] else httpx.USE_CLIENT_DEFAULT,
-                )
-            except httpx.HTTPError:
-                return 0
-        return answer.status_code
+    def set_modes(self, **wanted: Any) -> None:
+        """Change modes; a ValueError names the ones there are. Held deliveries go when `hold` is taken away."""
+        known = vars(self.modes)
+        if unknown := sorted(set(wanted) - set(known)):
+            raise ValueError(f"there is no mode {', '.join(unknown)}; there are {', '.join(known)}")
+        for name, value in wanted.items():
+            setattr(self.modes, name, value)
+        if not self.modes.hold:
+            self._release()
 
-    def _count_failure(self, webhook_id: int) -> None:
-        self._failures[webhook_id] = self._failures.get(webhook_id, 0) + 1
-        if self._failures[webhook_id] >= BAN_AFTER:
-            self._failures[webhook_id] = 0
-            self._banned[webhook_id] = self._clock.seconds() + BAN_SECONDS
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        if self.modes.order == "last":
+            held.reverse()
+        if self.modes.order == "shuffled":
+            self._chance.shuffle(held)
+        for delivery in held:
+            self.sender.send(delivery)
 
-    def _client(self) -> httpx.AsyncClient:
-        import httpx
+    def _banned(self, webhook: Record) -> bool:
+        until = webhook["banned_until"]
+        return self.modes.ban and until is not None and self._clock.seconds() < until
 
-        if self._http is None:
-            self._http = httpx.AsyncClient(timeout=PATIENCE, follow_redirects=False)
-        return self._http
+    def target(self, delivery: Delivery) -> Record | None:
+        """Give the webhook of a delivery while it is active."""
+        company = self._companies.get(delivery.company)
+        webhook = company.webhooks.get(delivery.webhook_id) if company else None
+        return webhook if webhook and webhook["is_active"] else None
+
+    def _settle(self, delivery: Delivery, webhook: Record, attempt: Try) -> None:
+        """Keep the books of a webhook after an attempt."""
+        webhook |= {"last_delivery_time": attempt.time, "last_http_status": attempt.status}
+        if attempt.ok:
+            webhook["dark_since"] = None
+            if self.modes.ban_resets:
+                webhook["failures"] = 0
+            return
+        if webhook["dark_since"] is None:
+            webhook["dark_since"] = self._clock.seconds()
+        if len(delivery.attempts) == 1 and self.modes.ban and not delivery.duplicate:
+            webhook["failures"] += 1
+            if webhook["failures"] >= BAN_AFTER:
+                self.ban(webhook)
 
 
-def body_of(webhook: Record, change: Change) -> Record:
-    """Make the body of a delivery, version 2.0."""
-    data = data_of(change.company, change.kind, change.after)
-    before = data_of(change.company, change.kind, change.before)
-    if change.action == "delete":
-        data = None
-    meta = {
-        "action": change.action,
-        "entity": change.kind,
-        "entity_id": str(change.record_id),
-        "company_id": str(change.company.id),
-        "user_id": str(change.actor.user_id),
-        "id": change.event_id,
-        "correlation_id": change.correlation_id,
-        "timestamp": change.time,
-        "version": "2.0",
-        "type": "general",
-        "webhook_id": str(webhook["id"]),
-        "webhook_owner_id": str(webhook["owner_id"]),
-        "change_source": change.actor.source,
-        "is_bulk_edit": change.actor.bulk,
-        "attempt": 1,
-        "host": f"{change.company.domain}.pipedrive.com",
-        "permitted_user_ids": [str(user["id"]) for user in change.company.users],
-    }
-    return {"meta": meta | change.meta, "data": data, "previous": previous_of(data, before)}
+def wants(webhook: Record, change: Change) -> bool:
+    """Tell whether a webhook asks for a change."""
+    old = webhook["version"] == "1.0"
+    if change.kind not in (OBJECTS_V1 if old else OBJECTS_V2):
+        return False
+    if webhook["event_object"] not in ("*", change.kind):
+        return False
+    return webhook["event_action"] in ("*", _action(change, old=old)) and not (old and "merged_to_id" in change.meta)
+
+
+def _action(change: Change, *, old: bool) -> str:
+    if not old:
+        return change.action
+    if "merged_from_id" in change.meta:
+        return "merged"
+    return {"create": "added", "change": "updated", "delete": "deleted"}[change.action]
+
+
+def shown(webhook: Record) -> Record:
+    """Show a webhook as the API does; whether the password is masked there is not known, here it is."""
+    data = {name: value for name, value in webhook.items() if name not in HIDDEN}
+    return data | {"http_auth_password": "***" if webhook["http_auth_password"] else None}

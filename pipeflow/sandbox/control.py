@@ -1,0 +1,243 @@
+"""The control surface under `/_sandbox/`: what tests and people may see and do that Pipedrive has no API for.
+
+Without a token on loopback; elsewhere it asks for the first user's API token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pipeflow.sandbox.access import unauthorized
+from pipeflow.sandbox.answers import Answer, Record, RefusedError
+from pipeflow.sandbox.company import Company
+from pipeflow.sandbox.grants import App, Switches
+from pipeflow.sandbox.webhooks import shown
+
+if TYPE_CHECKING:
+    from pipeflow.sandbox.app import Incoming
+    from pipeflow.sandbox.oauth import OAuthServer
+    from pipeflow.sandbox.sandbox import Sandbox
+
+Door: TypeAlias = "Callable[[Incoming, Record], Awaitable[Any]]"
+
+
+class Control:
+    """Answers `/_sandbox/…`; every body and answer is JSON."""
+
+    def __init__(self, sandbox: Sandbox, oauth: OAuthServer) -> None:
+        self._sandbox = sandbox
+        self._oauth = oauth
+        self._doors: dict[tuple[str, str], Door] = {
+            ("GET", "state"): self._state,
+            ("GET", "companies"): self._companies,
+            ("GET", "requests"): self._requests,
+            ("DELETE", "requests"): self._forget_requests,
+            ("GET", "deliveries"): self._deliveries,
+            ("POST", "deliveries/again"): self._again,
+            ("GET", "webhooks"): self._webhooks,
+            ("POST", "webhooks/remove"): self._remove_webhook,
+            ("POST", "webhooks/ban"): self._ban_webhook,
+            ("GET", "modes"): self._modes,
+            ("POST", "modes"): self._set_modes,
+            ("GET", "faults"): self._faults,
+            ("POST", "faults"): self._add_fault,
+            ("DELETE", "faults"): self._clear_faults,
+            ("GET", "clock"): self._clock,
+            ("POST", "clock"): self._set_clock,
+            ("POST", "act"): self._act,
+            ("GET", "team"): self._team,
+            ("POST", "team"): self._set_team,
+            ("GET", "oauth"): self._grants,
+            ("POST", "oauth"): self._set_oauth,
+            ("POST", "oauth/app"): self._set_app,
+            ("POST", "oauth/expire"): self._expire,
+            ("POST", "oauth/uninstall"): self._uninstall,
+        }
+
+    async def answer(self, incoming: Incoming) -> Answer:
+        """Answer one request."""
+        if not self._sandbox.open_control and incoming.headers.get("x-api-token") != self._sandbox.api_token:
+            return unauthorized()
+        name = incoming.path.removeprefix("/_sandbox").strip("/")
+        door = self._doors.get((incoming.method, name))
+        if door is None:
+            there = sorted(f"{method} /_sandbox/{path}" for method, path in self._doors)
+            return Answer({"error": "there is no such door", "doors": there}, 404)
+        body = incoming.fields if isinstance(incoming.fields, dict) else {}
+        try:
+            return Answer(await door(incoming, body))
+        except (ValueError, TypeError, KeyError) as error:
+            return Answer({"error": str(error.args[0] if error.args else error)}, 400)
+        except RefusedError as refused:
+            return Answer({"error": refused.message}, refused.status)
+        finally:
+            if incoming.method != "GET":
+                self._sandbox.touch()
+
+    def _home(self, body: Record) -> Company:
+        return self._sandbox.home(body.get("company"))
+
+    # What is there
+
+    async def _state(self, incoming: Incoming, body: Record) -> Any:
+        counts = {
+            company.domain: {kind: sum(1 for _ in company.living(kind)) for kind in company.tables}
+            for company in self._sandbox.companies.values()
+        }
+        return {
+            "time": self._sandbox.clock.stamp(),
+            "scale": self._sandbox.clock.scale,
+            "companies": counts,
+            "webhooks": sum(len(company.webhooks) for company in self._sandbox.companies.values()),
+            "deliveries": self._sandbox.webhooks.sender.counts(),
+            "idle": self._sandbox.webhooks.sender.idle,
+            "events": {
+                company.domain: company.counters.get("event", 0) for company in self._sandbox.companies.values()
+            },
+            "team": self._sandbox.team.rate,
+        }
+
+    async def _companies(self, incoming: Incoming, body: Record) -> Any:
+        return [
+            {
+                "id": company.id,
+                "domain": company.domain,
+                "name": company.name,
+                "url": f"{incoming.base_url}/c/{company.domain}",
+                "users": [
+                    {"id": user["id"], "name": user["name"], "admin": user["is_admin"], "api_token": user["token"]}
+                    for user in company.users
+                ],
+            }
+            for company in self._sandbox.companies.values()
+        ]
+
+    async def _requests(self, incoming: Incoming, body: Record) -> Any:
+        return self._sandbox.journal.listed(**_named(incoming, "method", "path", "operation", "company", "status"))
+
+    async def _forget_requests(self, incoming: Incoming, body: Record) -> Any:
+        self._sandbox.journal.clear()
+        return {}
+
+    async def _deliveries(self, incoming: Incoming, body: Record) -> Any:
+        query = dict(incoming.query)
+        like = _named(incoming, "kind", "action", "record_id", "status", "event_id", "company", "webhook_id")
+        return self._sandbox.webhooks.sender.listed(
+            bodies=query.get("bodies") == "1", after=int(query.get("after", 0)), **like
+        )
+
+    async def _again(self, incoming: Incoming, body: Record) -> Any:
+        sent = self._sandbox.webhooks.again(int(body["number"]))
+        if sent is None:
+            raise ValueError(f"no delivery {body['number']} is kept")
+        return sent.listed(body=False)
+
+    # Webhooks
+
+    async def _webhooks(self, incoming: Incoming, body: Record) -> Any:
+        self._sandbox.webhooks.expire()
+        return [
+            {**shown(one), "company": company.domain, "failures": one["failures"], "banned_until": one["banned_until"]}
+            for company in self._sandbox.companies.values()
+            for one in company.webhooks.values()
+        ]
+
+    async def _remove_webhook(self, incoming: Incoming, body: Record) -> Any:
+        company = self._home(body)
+        webhook = company.webhooks[int(body["id"])]
+        self._sandbox.webhooks.remove(company, webhook, body.get("reason"))
+        return shown(webhook)
+
+    async def _ban_webhook(self, incoming: Incoming, body: Record) -> Any:
+        webhook = self._home(body).webhooks[int(body["id"])]
+        self._sandbox.webhooks.ban(webhook)
+        return shown(webhook)
+
+    async def _modes(self, incoming: Incoming, body: Record) -> Any:
+        return vars(self._sandbox.webhooks.modes) | {"noop_events": self._sandbox.company.noop_events}
+
+    async def _set_modes(self, incoming: Incoming, body: Record) -> Any:
+        if "noop_events" in body:
+            for company in self._sandbox.companies.values():
+                company.noop_events = bool(body["noop_events"])
+        self._sandbox.webhooks.set_modes(**{name: value for name, value in body.items() if name != "noop_events"})
+        return await self._modes(incoming, body)
+
+    # Faults, clock, changes
+
+    async def _faults(self, incoming: Incoming, body: Record) -> Any:
+        return self._sandbox.faults.listed()
+
+    async def _add_fault(self, incoming: Incoming, body: Record) -> Any:
+        self._sandbox.faults.add(**body)
+        return self._sandbox.faults.listed()
+
+    async def _clear_faults(self, incoming: Incoming, body: Record) -> Any:
+        self._sandbox.faults.clear(dict(incoming.query).get("kind"))
+        return self._sandbox.faults.listed()
+
+    async def _clock(self, incoming: Incoming, body: Record) -> Any:
+        clock, sender = self._sandbox.clock, self._sandbox.webhooks.sender
+        return {"time": clock.stamp(), "scale": clock.scale, "delivery_timeout": sender.timeout}
+
+    async def _set_clock(self, incoming: Incoming, body: Record) -> Any:
+        if "scale" in body:
+            self._sandbox.clock.scale = float(body["scale"])
+        if "advance" in body:
+            self._sandbox.clock.advance(float(body["advance"]))
+        if "delivery_timeout" in body:
+            self._sandbox.webhooks.sender.timeout = float(body["delivery_timeout"])
+        self._sandbox.webhooks.expire()
+        return await self._clock(incoming, body)
+
+    async def _act(self, incoming: Incoming, body: Record) -> Any:
+        return self._sandbox.act(**body)
+
+    async def _team(self, incoming: Incoming, body: Record) -> Any:
+        return {"rate": self._sandbox.team.rate}
+
+    async def _set_team(self, incoming: Incoming, body: Record) -> Any:
+        if "rate" in body:
+            self._sandbox.team.rate = float(body["rate"])
+            self._sandbox.team.start()
+        for _ in range(int(body.get("steps", 0))):
+            self._sandbox.team.step()
+        return await self._team(incoming, body)
+
+    # OAuth
+
+    async def _grants(self, incoming: Incoming, body: Record) -> Any:
+        oauth = self._sandbox.oauth
+        installed = [
+            {"client_id": one.client_id, "company": one.domain, "user_id": one.user_id, "refreshes": one.refreshes}
+            for one in oauth.grants
+        ]
+        switches = {one.name: getattr(oauth.switches, one.name) for one in fields(Switches)}
+        apps = [{"client_id": one.client_id, "redirect_uri": one.redirect_uri} for one in oauth.apps.values()]
+        return {"switches": switches, "apps": apps, "grants": installed}
+
+    async def _set_oauth(self, incoming: Incoming, body: Record) -> Any:
+        self._sandbox.oauth.switches = replace(self._sandbox.oauth.switches, **body)
+        return await self._grants(incoming, body)
+
+    async def _set_app(self, incoming: Incoming, body: Record) -> Any:
+        known = self._sandbox.oauth.apps.get(body.get("client_id", ""))
+        given = {**body, "scopes": tuple(body["scopes"])} if "scopes" in body else body
+        self._sandbox.oauth.add_app(replace(known, **given) if known else App(**given))
+        return await self._grants(incoming, body)
+
+    async def _expire(self, incoming: Incoming, body: Record) -> Any:
+        self._sandbox.oauth.expire_access()
+        return await self._grants(incoming, body)
+
+    async def _uninstall(self, incoming: Incoming, body: Record) -> Any:
+        client_id = body.get("client_id") or next(iter(self._sandbox.oauth.apps))
+        company = self._home(body)
+        done = await self._oauth.uninstall(client_id, company.domain, int(body.get("user_id") or company.admin["id"]))
+        return {"uninstalled": done}
+
+
+def _named(incoming: Incoming, *names: str) -> dict[str, str]:
+    return {name: value for name, value in incoming.query if name in names}
