@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -29,22 +30,27 @@ async def sandbox_process(state: Path, *, rate: float, seed: int | None) -> Asyn
     """Run the sandbox inside the block, its company kept in the file `state`."""
     state.parent.mkdir(parents=True, exist_ok=True)
     command = ["--state", str(state), "--rate", str(rate), *(["--seed", str(seed)] if seed is not None else [])]
-    process = await _start(command)
+    its_end, our_end = os.pipe()
     try:
-        yield await _address(process)
+        process = await _start(command, its_end)
+        os.close(its_end)
+        try:
+            yield await _address(process)
+        finally:
+            await _end(process)
     finally:
-        await _end(process)
+        os.close(our_end)
 
 
-async def _start(arguments: Sequence[str]) -> asyncio.subprocess.Process:
+async def _start(arguments: Sequence[str], rope: int) -> asyncio.subprocess.Process:
     # In a session of its own, so that Ctrl-C in the terminal reaches us alone: handlers that finish still need it.
-    # Its standard input is the rope: when we die, however, it ends and the sandbox with it.
+    # Its standard input is a rope: when we die, however we die, the pipe ends and the sandbox with it.
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "pipeflow.sandbox",
         *arguments,
-        stdin=asyncio.subprocess.PIPE,
+        stdin=rope,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
