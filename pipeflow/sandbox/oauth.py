@@ -12,8 +12,6 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-import httpx
-
 from pipeflow.sandbox.answers import Answer, Record
 from pipeflow.sandbox.grants import App, Grant, GrantError
 from pipeflow.sandbox.oauth_pages import consent_page, marketplace_page, sorry_page
@@ -185,6 +183,8 @@ class OAuthServer:
 
     async def uninstall(self, client_id: str, domain: str, user_id: int) -> bool:
         """Uninstall an app for a user and tell its callback URL, whose answer is ignored; False if there is none."""
+        import httpx
+
         ended = self._sandbox.oauth.revoke_user(client_id, domain, user_id)
         app = self._sandbox.oauth.apps.get(client_id)
         if ended is None or app is None:

@@ -11,13 +11,15 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-import httpx
 import orjson
 
 from pipeflow.sandbox.answers import Record
 from pipeflow.sandbox.clock import Clock
+
+if TYPE_CHECKING:
+    import httpx
 
 RETRIES: Final = (3.0, 30.0, 150.0)
 CONCURRENCY: Final = 16
@@ -104,6 +106,7 @@ class Sender:
         self._later: list[tuple[float, int, Delivery]] = []
         self._busy = 0
         self._awake = asyncio.Event()
+        self._sooner = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._client: httpx.AsyncClient | None = None
 
@@ -135,11 +138,14 @@ class Sender:
 
     def send(self, delivery: Delivery, delay: float = 0.0) -> None:
         """Put a delivery on its way, after `delay` seconds of the sandbox's clock."""
-        if delay > 0:
-            heapq.heappush(self._later, (self._clock.seconds() + delay, delivery.number, delivery))
-        else:
+        if delay <= 0:
             self._due.append(delivery)
-        self._awake.set()
+            self._awake.set()
+            return
+        entry = (self._clock.seconds() + delay, delivery.number, delivery)
+        heapq.heappush(self._later, entry)
+        if self._later[0] is entry:
+            self._sooner.set()
 
     @property
     def idle(self) -> bool:
@@ -155,8 +161,6 @@ class Sender:
         """Start sending."""
         if self._tasks:
             return
-        limits = httpx.Limits(max_connections=CONCURRENCY, max_keepalive_connections=CONCURRENCY)
-        self._client = httpx.AsyncClient(follow_redirects=False, trust_env=False, limits=limits)
         self._tasks = [asyncio.create_task(self._run(), name="sandbox deliveries")]
         self._tasks.append(asyncio.create_task(self._watch(), name="sandbox retries"))
 
@@ -185,17 +189,20 @@ class Sender:
     async def _watch(self) -> None:
         """Move what comes due from later to now."""
         while True:
+            self._sooner.clear()
             if not self._later:
-                await asyncio.sleep(0.02)
+                await self._sooner.wait()
                 continue
             due = self._later[0][0]
-            if due > self._clock.seconds():
-                # Bounded, because something earlier may be put in while this waits.
-                scale = self._clock.scale or 1.0
-                await self._clock.sleep(min(due - self._clock.seconds(), 0.05 * scale))
+            if due <= self._clock.seconds():
+                self.send(heapq.heappop(self._later)[2])
                 continue
-            _, _, delivery = heapq.heappop(self._later)
-            self.send(delivery)
+            waits = [asyncio.create_task(self._clock.sleep_until(due)), asyncio.create_task(self._sooner.wait())]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
 
     async def _attempt(self, delivery: Delivery, room: asyncio.Semaphore) -> None:
         try:
@@ -222,21 +229,21 @@ class Sender:
             delivery.status = "failed"
 
     async def _post(self, webhook: Record, payload: bytes) -> Try:
-        client = self._client
-        if client is None:
-            raise RuntimeError("the sandbox's sender is not started")
+        # Loaded with the first delivery: a sandbox is ready sooner without it.
+        import httpx
+
+        if self._client is None:
+            limits = httpx.Limits(max_connections=CONCURRENCY, max_keepalive_connections=CONCURRENCY)
+            self._client = httpx.AsyncClient(follow_redirects=False, trust_env=False, limits=limits)
         headers = dict(HEADERS)
         if webhook["http_auth_user"] is not None or webhook["http_auth_password"] is not None:
             pair = f"{webhook['http_auth_user'] or ''}:{webhook['http_auth_password'] or ''}"
             headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        time = self._clock.stamp()
+        time, url = self._clock.stamp(), webhook["subscription_url"]
         try:
             async with asyncio.timeout(self.timeout):
-                url = webhook["subscription_url"]
-                answer = await client.post(url, content=payload, headers=headers, timeout=self.timeout)
-        except TimeoutError:
-            return Try(time, 0, "timeout")
-        except httpx.TimeoutException:
+                answer = await self._client.post(url, content=payload, headers=headers, timeout=self.timeout)
+        except (TimeoutError, httpx.TimeoutException):
             return Try(time, 0, "timeout")
         except httpx.HTTPError as error:
             return Try(time, 0, type(error).__name__)
@@ -260,6 +267,8 @@ async def reachable(url: str, own_url: str) -> bool:
 
     https, or http on loopback; never the sandbox's own API.
     """
+    import httpx
+
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
