@@ -10,6 +10,7 @@ import asyncio
 import sqlite3
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class _Wanted:
     error: BaseException | None = None
 
 
-class _Thread:
+class _Thread(ABC):
     """A thread with a queue in front and a connection behind."""
 
     def __init__(self, name: str, path: Path, link: Link) -> None:
@@ -70,8 +71,9 @@ class _Thread:
         self._queue.put(wanted)
         return wanted.future
 
+    @abstractmethod
     def _run(self) -> None:
-        raise NotImplementedError
+        """Work the queue until it gives None."""
 
 
 class Reader(_Thread):
