@@ -42,7 +42,9 @@ def test_every_file_says_first_what_it_is_for() -> None:
 
 
 def test_rooms_import_only_what_the_arrows_allow() -> None:
-    done = subprocess.run(["lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports"))], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 
