@@ -545,6 +545,21 @@ class Store(Protocol):
         """List what reconciliations found, newest first."""
         ...
 
+    # Leases -------------------------------------------------------------------------------------------------------
+    async def take_lease(self, name: str, holder: str, now: float, seconds: float) -> bool:
+        """Become the only one who does what `name` stands for, until `now + seconds`; False while another one is.
+
+            if await store.take_lease(f"refresh:{account.id}", holder, now, 30):
+                ...
+
+        Taking one's own lease again prolongs it. `holder` names a process or a task, such as a random text.
+        """
+        ...
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        """End a lease at once; one of another holder stays as it is."""
+        ...
+
     # Upkeep -------------------------------------------------------------------------------------------------------
     async def purge(self, before: float, *, limit: int) -> int:
         """Delete up to `limit` events older than `before` whose runs have ended, with those runs; say how many.

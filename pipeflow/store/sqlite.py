@@ -382,6 +382,16 @@ class SQLiteStore:
         found: list[Proof] = await self._list(sqlite_rest.proofs, company, limit)
         return found
 
+    # Leases ---------------------------------------------------------------------------------------------------------
+    async def take_lease(self, name: str, holder: str, now: float, seconds: float) -> bool:
+        """Become the only one who does what `name` stands for, until `now + seconds`; False while another one is."""
+        taken: bool = await self._write(sqlite_rest.take_lease_many, (name, holder, now, seconds))
+        return taken
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        """End a lease at once; one of another holder stays as it is."""
+        await self._write(sqlite_rest.release_lease_many, (name, holder))
+
     # Upkeep ---------------------------------------------------------------------------------------------------------
     async def purge(self, before: float, *, limit: int) -> int:
         """Delete up to `limit` old events whose runs have all ended; say how many. They are sought by a reader."""

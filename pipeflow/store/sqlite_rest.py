@@ -236,3 +236,21 @@ def proofs(db: sqlite3.Connection, company: int | None, limit: int) -> list[Proo
         (company, limit or -1),
     ).fetchall()
     return [Proof(row[0], tuple(orjson.loads(row[1])), *row[2:]) for row in rows]
+
+
+# Leases --------------------------------------------------------------------------------------------------------------
+@many
+def take_lease_many(db: sqlite3.Connection, name: str, holder: str, now: float, seconds: float) -> bool:
+    """Insert, prolong or take over a lease; False while another holder has it."""
+    done = db.execute(
+        "INSERT INTO leases VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET holder = excluded.holder, "
+        "ends_at = excluded.ends_at WHERE leases.holder = excluded.holder OR leases.ends_at <= ?",
+        (name, holder, now + seconds, now),
+    )
+    return done.rowcount > 0
+
+
+@many
+def release_lease_many(db: sqlite3.Connection, name: str, holder: str) -> None:
+    """Delete a lease of this holder."""
+    db.execute("DELETE FROM leases WHERE name = ? AND holder = ?", (name, holder))
