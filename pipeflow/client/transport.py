@@ -103,8 +103,12 @@ class Transport:
         request: dict[str, Any] = {"params": outgoing.query or None, "headers": self._headers()}
         if outgoing.json is not UNSET:
             request["json"] = outgoing.json
-        if outgoing.form or outgoing.files:
-            request |= {"data": outgoing.form, "files": outgoing.files or None}
+        if outgoing.files:
+            # The file goes first, as Pipedrive's own clients send it; httpx would put plain fields before it.
+            fields = ((name, (None, text)) for name, text in outgoing.form.items())
+            request["files"] = [*outgoing.files.items(), *fields]
+        elif outgoing.form:
+            request["data"] = outgoing.form
         url = self.configuration.root + outgoing.path
         about: dict[str, Any] = {"method": operation.method, "path": outgoing.path}
         try:
