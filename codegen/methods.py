@@ -100,17 +100,27 @@ def _body(answered: Answered, returns: str) -> str:
     pairs = [f"{quoted(each.wire)}: {argument_name(each.wire)}" for each in all_parameters(operation)]
     if operation.result == "bytes":
         pairs.append('"to": to')
-    head = "return self._page(" if is_page(operation) else "return await self._send("
-    whole = f"    {head}{quoted(operation.id)}, {returns}, {{{', '.join(pairs)}}})"
+    head = _door(operation)
+    handed = [quoted(operation.id), *([] if operation.result == "bytes" else [returns])]
+    whole = f"    {head}{', '.join(handed)}, {{{', '.join(pairs)}}})"
     if len(whole) + 4 <= WIDTH:
         return whole
     data = ", ".join(pairs)
-    if len(inner := f"        {quoted(operation.id)}, {returns}, {{{data}}}") + 4 <= WIDTH:
+    if len(inner := f"        {', '.join(handed)}, {{{data}}}") + 4 <= WIDTH:
         return f"    {head}\n{inner}\n    )"
     written = f"        {{{data}}},"
     if len(written) + 4 > WIDTH:
         written = "        {\n" + "".join(f"            {pair},\n" for pair in pairs) + "        },"
-    return f"    {head}\n        {quoted(operation.id)},\n        {returns},\n{written}\n    )"
+    return f"    {head}\n{''.join(f'        {each},{chr(10)}' for each in handed)}{written}\n    )"
+
+
+def _door(operation: Operation) -> str:
+    """Write the call of the door in `resource.py` that the operation goes through."""
+    if is_page(operation):
+        return "return self._page("
+    if operation.result == "bytes":
+        return "return await self._download("
+    return "await self._send(" if operation.result == "none" else "return await self._send("
 
 
 # -- words -------------------------------------------------------------------------------------------------------------

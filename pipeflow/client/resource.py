@@ -5,15 +5,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pipeflow.catalog import Operation, operation
 from pipeflow.client.answers import typed
 from pipeflow.client.pages import Page
 
 if TYPE_CHECKING:
-    from pipeflow.client.auth import Configuration
+    from pipeflow.client.auth import Configuration, TokenSource
     from pipeflow.client.client import Client
+
+T = TypeVar("T")
 
 _warned: set[str] = set()
 
@@ -24,30 +26,30 @@ class Resource:
     Made by a client (`client.deals`), or alone: `WebhooksApi(Configuration(api_key="…"))`.
     """
 
-    def __init__(self, owner: Client | Configuration | None = None) -> None:
+    def __init__(self, owner: Client | Configuration | TokenSource | None = None) -> None:
         from pipeflow.client.client import Client
 
         self._client = owner if isinstance(owner, Client) else Client(owner)
 
+    @overload
+    async def _send(self, operation_id: str, returns: None, arguments: Mapping[str, Any]) -> None: ...
+    @overload
+    async def _send(self, operation_id: str, returns: type[T], arguments: Mapping[str, Any]) -> T: ...
     async def _send(self, operation_id: str, returns: Any, arguments: Mapping[str, Any]) -> Any:
         """Send an operation (a catalog id); `arguments` go by wire name; `returns` types the data."""
         sent = _living(operation(operation_id))
         response = await self._client.transport.send(sent, arguments)
-        if sent.result == "bytes":
-            return Path(arguments["to"]) if arguments.get("to") is not None else response.content
-        if sent.result == "list":
-            return [typed(_item_of(returns), item) for item in response.items]
-        return typed(returns, response.data)
+        return typed(returns, response.items if sent.result == "list" else response.data)
 
-    def _page(self, operation_id: str, item: Any, arguments: Mapping[str, Any]) -> Page[Any]:
+    async def _download(self, operation_id: str, arguments: Mapping[str, Any]) -> bytes | Path:
+        """Fetch a file: its content, or the path in `arguments["to"]` that it was streamed to."""
+        sent = _living(operation(operation_id))
+        response = await self._client.transport.send(sent, arguments)
+        return response.content if arguments.get("to") is None else Path(arguments["to"])
+
+    def _page(self, operation_id: str, item: type[T], arguments: Mapping[str, Any]) -> Page[T]:
         """Prepare a GET list: awaitable for one page, iterable for all; `item` types one element."""
         return Page(self._client.transport.send, _living(operation(operation_id)), item, arguments)
-
-
-def _item_of(returns: Any) -> Any:
-    from typing import get_args, get_origin
-
-    return get_args(returns)[0] if get_origin(returns) is list else returns
 
 
 def _living(sent: Operation) -> Operation:
