@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeflow.catalog import Operation, operations
-    from pipeflow.client.auth import Configuration
+    from pipeflow.client.auth import Configuration, TokenSource
     from pipeflow.client.client import Client
     from pipeflow.client.model import UNSET, Model
     from pipeflow.client.pages import OnePage, Page
 
-__all__ = ["UNSET", "Client", "Configuration", "Model", "OnePage", "Operation", "Page", "operations"]
+__all__ = ["UNSET", "Client", "Configuration", "Model", "OnePage", "Operation", "Page", "TokenSource", "operations"]
 
 _HOME = {
     "Client": "pipeflow.client.client",
@@ -20,6 +20,7 @@ _HOME = {
     "OnePage": "pipeflow.client.pages",
     "Operation": "pipeflow.catalog",
     "Page": "pipeflow.client.pages",
+    "TokenSource": "pipeflow.client.auth",
     "UNSET": "pipeflow.client.model",
     "operations": "pipeflow.catalog",
 }

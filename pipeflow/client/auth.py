@@ -4,13 +4,42 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import Protocol
 
 GENERIC_ROOT = "https://api.pipedrive.com"
+TIMEOUT = 30.0
 
 
 def default_root() -> str:
     """Give the API's root: `PIPEDRIVE_API_URL`, else Pipedrive's generic host."""
     return os.environ.get("PIPEDRIVE_API_URL") or GENERIC_ROOT
+
+
+class TokenSource(Protocol):
+    """Somebody who keeps an OAuth access token usable: `Client(source)` acts with it.
+
+    For every request, a repeated one too, the transport
+    1. awaits `get_access_token()` and sends the token as `Authorization: Bearer …`,
+    2. then reads `base_url` and puts the operation's path behind it,
+    3. and after a 401 awaits `renew(token)` with the token that was refused, reads `base_url` again and sends the
+       request once more; a second 401 is raised as `Unauthorized`.
+    Any number of calls ask at once: making one refresh of it is the source's work. Errors go to the caller as they
+    are: `NotConnected` where the grant is gone, another `ClientError` where the OAuth server cannot be asked now.
+    """
+
+    @property
+    def account(self) -> str:
+        """Name the account, without secrets: `ClientError.account`, and the key under which limits are counted."""
+
+    @property
+    def base_url(self) -> str:
+        """The API's root, without `/v1` and without a slash at its end; may follow the token (its `api_domain`)."""
+
+    async def get_access_token(self) -> str:
+        """Give a token that is good for the next minutes; refresh it first where it is not."""
+
+    async def renew(self, stale: str) -> str:
+        """Give another token than `stale`, which Pipedrive refused; refresh only if the current one is still it."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +55,7 @@ class Configuration:
     api_key: str | None = field(default=None, repr=False)
     access_token: str | None = field(default=None, repr=False)
     base_url: str | None = None
-    timeout: float = 30.0
+    timeout: float = TIMEOUT
 
     @property
     def root(self) -> str:
@@ -38,5 +67,10 @@ class Configuration:
         if self.api_key is not None:
             return {"x-api-token": self.api_key}
         if self.access_token is not None:
-            return {"authorization": f"Bearer {self.access_token}"}
+            return bearer(self.access_token)
         return {}
+
+
+def bearer(token: str) -> dict[str, str]:
+    """Give the header of an OAuth access token."""
+    return {"authorization": f"Bearer {token}"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from pipeflow.client.auth import Configuration
+from pipeflow.client.auth import Configuration, TokenSource
 from pipeflow.client.current import CurrentResources
 from pipeflow.client.transport import Transport, close_connections
 from pipeflow.errors import ConfigError
@@ -28,7 +28,7 @@ class Client(CurrentResources):
 
     def __init__(
         self,
-        configuration: Configuration | None = None,
+        configuration: Configuration | TokenSource | None = None,
         *,
         api_token: str | None = None,
         base_url: str | None = None,

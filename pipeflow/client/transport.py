@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 from pipeflow.catalog import Operation
 from pipeflow.client.answers import Response, check
-from pipeflow.client.auth import Configuration
+from pipeflow.client.auth import TIMEOUT, Configuration, TokenSource, bearer
 from pipeflow.client.model import UNSET
 from pipeflow.client.wire import Outgoing, prepare
 from pipeflow.errors import ClientError, ConnectionFailed, DailyBudgetSpent, RateLimited, ServerError, TimedOut
@@ -46,13 +46,14 @@ class Transport:
 
     def __init__(
         self,
-        configuration: Configuration,
+        configuration: Configuration | TokenSource,
         *,
         observer: Observer | None = None,
         backend: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.configuration = configuration
+        self.timeout = configuration.timeout if isinstance(configuration, Configuration) else TIMEOUT
         self.captures: list[list[Response]] = []
         self._observer = observer
         self._backend = backend
@@ -78,9 +79,7 @@ class Transport:
         tries = 1
         while True:
             try:
-                response = await self._once(outgoing)
-                check(response)
-                return response
+                return await self._admitted(outgoing)
             except DailyBudgetSpent:
                 raise
             except RateLimited as error:
@@ -96,11 +95,23 @@ class Transport:
             log.info("%s %s again in %.1f s", outgoing.operation.method, outgoing.path, pause)
             await self._sleep(pause)
 
-    async def _once(self, outgoing: Outgoing) -> Response:
+    async def _admitted(self, outgoing: Outgoing) -> Response:
+        """Send with our credentials; with an OAuth token that is refused, once more with a new one."""
+        if isinstance(self.configuration, Configuration):
+            return _checked(await self._once(outgoing, self.configuration.root, self.configuration.credentials()))
+        token = await self.configuration.get_access_token()
+        response = await self._once(outgoing, self.configuration.base_url, bearer(token))
+        if response.status == 401:
+            token = await self.configuration.renew(token)
+            response = await self._once(outgoing, self.configuration.base_url, bearer(token))
+        return _checked(response)
+
+    async def _once(self, outgoing: Outgoing, root: str, credentials: Mapping[str, str]) -> Response:
         import httpx
 
         operation = outgoing.operation
-        request: dict[str, Any] = {"params": outgoing.query or None, "headers": self._headers()}
+        headers = {"accept": "application/json", "user-agent": "pipeflow", **credentials}
+        request: dict[str, Any] = {"params": outgoing.query or None, "headers": headers}
         if outgoing.json is not UNSET:
             request["json"] = outgoing.json
         if outgoing.files:
@@ -109,19 +120,19 @@ class Transport:
             request["files"] = [*outgoing.files.items(), *fields]
         elif outgoing.form:
             request["data"] = outgoing.form
-        url = self.configuration.root + outgoing.path
+        url = root + outgoing.path
         about: dict[str, Any] = {"method": operation.method, "path": outgoing.path}
         try:
             if operation.result == "bytes":
                 return await self._download(url, outgoing, request)
             answer = await self._pool().request(
-                operation.method, url, timeout=self.configuration.timeout, follow_redirects=False, **request
+                operation.method, url, timeout=self.timeout, follow_redirects=False, **request
             )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            text = f"Pipedrive could not be reached at {self.configuration.root} ({type(error).__name__})"
+            text = f"Pipedrive could not be reached at {root} ({type(error).__name__})"
             raise ConnectionFailed(f"{text}: check the network and PIPEDRIVE_API_URL.", **about, sent=False) from error
         except httpx.TimeoutException as error:
-            waited = f"within {self.configuration.timeout:g} s"
+            waited = f"within {self.timeout:g} s"
             raise TimedOut(f"{operation.method} {outgoing.path}: no answer {waited}.", **about) from error
         except httpx.HTTPError as error:
             text = f"{operation.method} {outgoing.path}: the connection broke ({type(error).__name__})."
@@ -133,7 +144,7 @@ class Transport:
         import httpx
 
         for _ in range(5):
-            async with self._pool().stream("GET", url, timeout=self.configuration.timeout, **request) as answer:
+            async with self._pool().stream("GET", url, timeout=self.timeout, **request) as answer:
                 if answer.is_redirect:
                     target = httpx.URL(url).join(answer.headers["location"])
                     if target.host != httpx.URL(url).host:
@@ -158,9 +169,6 @@ class Transport:
             sent.append(response)
         return response
 
-    def _headers(self) -> dict[str, str]:
-        return {"accept": "application/json", "user-agent": "pipeflow", **self.configuration.credentials()}
-
     def _pool(self) -> httpx.AsyncClient:
         """Give the connections of this loop: shared by all clients, unless a backend replaces the network."""
         import httpx
@@ -180,6 +188,11 @@ async def close_connections() -> None:
     pool = _pools.pop(asyncio.get_running_loop(), None)
     if pool is not None:
         await pool.aclose()
+
+
+def _checked(response: Response) -> Response:
+    check(response)
+    return response
 
 
 def _may_repeat(operation: Operation, error: ClientError) -> bool:
