@@ -27,6 +27,9 @@ NOUNS: tuple[str, ...] = (
 """The nouns Pipedrive is known to send; others (field definitions, whatever comes next) arrive just as well."""
 
 VERBS: tuple[str, ...] = ("added", "updated", "deleted")
+ACCOUNT = "account"
+"""The noun of what pipeflow tells of its accounts; Pipedrive has no such record and delivers nothing of it."""
+ACCOUNT_VERBS: tuple[str, ...] = ("connected", "disconnected", "needs_reconnect")
 MERGED: tuple[str, ...] = ("deal", "person", "organization")
 
 
@@ -122,7 +125,8 @@ def known_names() -> tuple[str, ...]:
     plain = [f"{noun}.{verb}" for noun in NOUNS for verb in VERBS]
     derived = [f"{rule.noun}.{rule.verb}" for rule in RULES]
     merged = [f"{noun}.merged" for noun in MERGED]
-    return (*plain, *dict.fromkeys(derived), *merged, "lead.converted")
+    of_accounts = [f"{ACCOUNT}.{verb}" for verb in ACCOUNT_VERBS]
+    return (*plain, *dict.fromkeys(derived), *merged, "lead.converted", *of_accounts)
 
 
 def derived_names(

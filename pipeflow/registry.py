@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pipeflow.errors import ConfigError
-from pipeflow.naming import NOUNS, known_names
+from pipeflow.naming import ACCOUNT, ACCOUNT_VERBS, NOUNS, known_names
 from pipeflow.predicates import Predicate
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -332,7 +332,7 @@ def _check_pattern(pattern: Any, where: str) -> None:
     noun, verb = matched.groups()
     known = known_names()
     near: list[str] = []
-    if noun != "*" and noun not in NOUNS:
+    if noun not in ("*", ACCOUNT, *NOUNS):
         near = difflib.get_close_matches(noun, NOUNS, 1, 0.7)
         near = [f"{near[0]}.{verb}" if verb else near[0]] if near else []
         if not near:
@@ -365,6 +365,8 @@ def _fits(pattern: str, name: str) -> bool:
 
 def _needs(pattern: str) -> list[tuple[str, str]]:
     noun, _, verb = pattern.partition(".")
+    if noun == ACCOUNT or verb in ACCOUNT_VERBS:
+        return []
     if verb in ("added", "updated", "deleted", "*", ""):
         return [(verb or "*", noun)]
     if verb in ("won", "lost", "completed"):

@@ -16,7 +16,8 @@ T = TypeVar("T")
 PARTITIONS = 64
 """The number of partitions: fixed, as it is part of what is stored."""
 
-Source = Literal["delivery", "poll", "tick", "replay"]
+Source = Literal["delivery", "poll", "tick", "replay", "account"]
+"""How we learned of an event; `account`: pipeflow tells what became of one of its own accounts."""
 EventStatus = Literal["stored", "dispatched", "unmatched", "unreadable", "twin"]
 """stored: not dispatched yet · dispatched: runs were made · unmatched: no handler wanted it · unreadable: no JSON
 object of a shape we know, kept as it came · twin: the late delivery of a change that polling had found already."""
