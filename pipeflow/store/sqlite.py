@@ -50,6 +50,11 @@ class _Threads(NamedTuple):
     counts: Reader
     checkpointer: Checkpointer | None
 
+    @property
+    def asked(self) -> tuple[Writer | Reader, ...]:
+        """Those that operations are submitted to."""
+        return self.writer, self.reader, self.lists, self.counts
+
 
 class SQLiteStore:
     """The store in the SQLite file at `path`; several processes may open it, one as its owner."""
@@ -110,18 +115,23 @@ class SQLiteStore:
             Reader("pipeflow-store-counts", self._path),
             Checkpointer("pipeflow-store-checkpoints", self._path, writer) if owner else None,
         )
-        for thread in self._threads:
-            if thread is not None:
-                thread.start()
+        assert self._loop is not None  # noqa: S101 - `open` has set it
+        for thread in self._threads.asked:
+            thread.start(self._loop)
+        if self._threads.checkpointer is not None:
+            self._threads.checkpointer.start()
 
     async def close(self) -> None:
         """Commit what is under way and let go; later calls raise StoreUnavailable."""
-        await asyncio.to_thread(self._stop, self._take_threads())
+        threads = self._take_threads()
+        await asyncio.to_thread(self._stop, threads)
 
     def _take_threads(self) -> _Threads | None:
         """Let nobody submit anything from here on."""
         threads, self._threads = self._threads, None
         self._owner = False
+        for thread in threads.asked if threads else ():
+            thread.flush()
         return threads
 
     def _stop(self, threads: _Threads | None) -> None:

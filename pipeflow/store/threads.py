@@ -26,7 +26,7 @@ Many = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
 Read = Callable[..., Any]
 
 LOOK_EVERY = 0.2
-MOST_AT_ONCE = 2_000
+ENOUGH_AT_ONCE = 2_000
 _UNKNOWN = -1
 
 
@@ -38,24 +38,36 @@ class _Wanted:
     arguments: Any
     wakes: bool
     future: asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop
     result: Any = None
     error: BaseException | None = None
 
 
 class _Thread(ABC):
-    """A thread with a queue in front and a connection behind."""
+    """A thread with a queue in front and a connection behind.
+
+    What is submitted in one turn of the loop goes into the queue together: waking a thread for each operation would
+    have it fight the loop for the interpreter.
+    """
 
     def __init__(self, name: str, path: Path, link: Link) -> None:
         self._path = path
         self._link = link
-        self._queue: SimpleQueue[_Wanted | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Wanted] | None] = SimpleQueue()
+        self._submitted: list[_Wanted] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def start(self) -> None:
-        """Connect and begin."""
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Connect and begin; results are handed over to `loop`, from which alone operations are submitted."""
+        self._loop = loop
         self._link.get()
         self._thread.start()
+
+    def flush(self) -> None:
+        """Put what was submitted into the queue; on the loop, by itself once a turn, and before `stop`."""
+        if self._submitted:
+            self._queue.put(self._submitted)
+            self._submitted = []
 
     def stop(self) -> None:
         """Carry out what was submitted before, and end; blocks. Nothing may be submitted any more."""
@@ -65,15 +77,23 @@ class _Thread(ABC):
         self._link.drop()
 
     def submit(self, do: Callable[..., Any], arguments: Any, *, wakes: bool = False) -> asyncio.Future[Any]:
-        """Put an operation into the queue; the future ends once it is committed or read."""
-        loop = asyncio.get_running_loop()
-        wanted = _Wanted(do, arguments, wakes, loop.create_future(), loop)
-        self._queue.put(wanted)
+        """Have an operation carried out; the future ends once it is committed or read."""
+        assert self._loop is not None  # noqa: S101 - it was started before anybody could have it
+        wanted = _Wanted(do, arguments, wakes, self._loop.create_future())
+        if not self._submitted:
+            self._loop.call_soon(self.flush)
+        self._submitted.append(wanted)
         return wanted.future
 
     @abstractmethod
     def _run(self) -> None:
         """Work the queue until it gives None."""
+
+    def _hand_over(self, batch: Sequence[_Wanted]) -> None:
+        """Give results to those who wait, with one call into their loop."""
+        assert self._loop is not None  # noqa: S101 - as above
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+            self._loop.call_soon_threadsafe(_settle, batch)
 
 
 class Reader(_Thread):
@@ -83,13 +103,17 @@ class Reader(_Thread):
         super().__init__(name, path, Link(path))
 
     def _run(self) -> None:
-        while (wanted := self._queue.get()) is not None:
-            try:
-                wanted.result = wanted.do(self._link.get(), *wanted.arguments)
-            except Exception as error:  # noqa: BLE001 - whatever it is belongs to the one who asked
-                self._link.recover(error)
-                wanted.error = explain(error, self._path)
-            hand_over([wanted])
+        while (questions := self._queue.get()) is not None:
+            for wanted in questions:
+                self._answer(wanted)
+                self._hand_over([wanted])
+
+    def _answer(self, wanted: _Wanted) -> None:
+        try:
+            wanted.result = wanted.do(self._link.get(), *wanted.arguments)
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the one who asked
+            self._link.recover(error)
+            wanted.error = explain(error, self._path)
 
 
 class Writer(_Thread):
@@ -109,10 +133,10 @@ class Writer(_Thread):
         self._seen_version = _UNKNOWN
         self._looked_at = 0.0
 
-    def start(self) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Connect and begin; what other processes commit from here on is noticed."""
         self._seen_version = self._version()
-        super().start()
+        super().start(loop)
 
     def _run(self) -> None:
         going = True
@@ -128,12 +152,12 @@ class Writer(_Thread):
     def _arrived(self) -> tuple[list[_Wanted], bool]:
         batch: list[_Wanted] = []
         try:
-            wanted = self._queue.get(timeout=LOOK_EVERY)
-            while wanted is not None:
-                batch.append(wanted)
-                if len(batch) == MOST_AT_ONCE:
+            arrived = self._queue.get(timeout=LOOK_EVERY)
+            while arrived is not None:
+                batch += arrived
+                if len(batch) >= ENOUGH_AT_ONCE:
                     return batch, True
-                wanted = self._queue.get_nowait()
+                arrived = self._queue.get_nowait()
         except Empty:
             return batch, True
         return batch, False
@@ -178,7 +202,7 @@ class Writer(_Thread):
         for wanted in batch:
             if wanted.error is not None:
                 wanted.error = explain(wanted.error, self._path)
-        hand_over(batch)
+        self._hand_over(batch)
         if any(wanted.wakes and wanted.error is None for wanted in batch):
             self._changed()
 
@@ -209,16 +233,6 @@ def _is_one_statement(batch: Sequence[_Wanted]) -> bool:
     """Say whether this batch of one sort is a single statement, which commits by itself: one step instead of three."""
     says = getattr(batch[0].do, "is_one_statement", None)
     return says is not None and says([wanted.arguments for wanted in batch])
-
-
-def hand_over(batch: Sequence[_Wanted]) -> None:
-    """Give results to those who wait, with one call into each loop."""
-    loops: dict[asyncio.AbstractEventLoop, list[_Wanted]] = {}
-    for wanted in batch:
-        loops.setdefault(wanted.loop, []).append(wanted)
-    for loop, its in loops.items():
-        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
-            loop.call_soon_threadsafe(_settle, its)
 
 
 def _settle(batch: Sequence[_Wanted]) -> None:
