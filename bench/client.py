@@ -1,0 +1,262 @@
+"""What the client costs: against the same done by hand and against Pipedrive's Node client, in memory, at import.
+
+    python bench/client.py [--node FOLDER]
+
+A server in a process of its own answers with pages of deals of 60 fields, made beforehand. `by hand` is httpx and
+`model_validate_json` of the same model; CPU is the client's process alone, in turns with ours. FOLDER is where
+`npm install pipedrive@33.7.0` was run; without it that line is left out. Memory is the highest resident size while
+10,000 deals are iterated, above that before. Ratios are the figures to compare; times depend on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+DEALS = 10_000
+PAGES = 40
+ROUNDS = 7
+TOKEN = "bench"
+
+NODE = """
+const { Configuration, DealsApi } = require('pipedrive/v2');
+const configuration = new Configuration({ apiKey: 'bench' });
+configuration.basePath = process.env.ROOT + '/api/v2';
+const deals = new DealsApi(configuration);
+const pages = Number(process.env.PAGES);
+(async () => {
+  const rates = [];
+  for (let round = 0; round < Number(process.env.ROUNDS) + 1; round++) {
+    const started = process.hrtime.bigint();
+    for (let page = 0; page < pages; page++) await deals.getDeals({ limit: 100 });
+    rates.push(pages / (Number(process.hrtime.bigint() - started) / 1e9));
+  }
+  console.log(JSON.stringify(rates.slice(1)));
+})();
+"""
+
+
+# -- the server --------------------------------------------------------------------------------------------------------
+
+
+def deal(number: int) -> dict[str, Any]:
+    """Write a deal of 60 fields: 50 of its own, 10 custom ones."""
+    custom = ["text", 12.5, {"value": 500, "currency": "USD"}, 17, [13, 14], 12, "2026-01-01", "a longer text", None]
+    return {
+        "id": number,
+        "title": f"Deal {number}: Café Ünïcode",
+        **dict.fromkeys(("owner_id", "person_id", "org_id", "pipeline_id", "stage_id", "visible_to"), number + 7),
+        **{"value": 1200.5, "currency": "EUR", "status": "open", "probability": None, "lost_reason": None},
+        **dict.fromkeys(("add_time", "update_time", "stage_change_time"), "2026-11-24T13:18:55Z"),
+        **dict.fromkeys(("is_deleted", "is_archived"), False),
+        **dict.fromkeys(("close_time", "won_time", "lost_time", "archive_time", "first_won_time"), None),
+        **dict.fromkeys(("local_won_date", "local_lost_date", "local_close_date"), None),
+        **{"expected_close_date": "2026-12-31", "label_ids": [24, 25], "origin": "ManuallyCreated", "origin_id": None},
+        **{"channel": None, "channel_id": None, "source_lead_id": None, "arr": 0, "mrr": 0, "acv": None},
+        **{"next_activity_id": 7, "last_activity_id": 6, "smart_bcc_email": "acme@pipedrivemail.com"},
+        **{f"{what}_count": 3 for what in ("products", "files", "notes", "followers", "email_messages")},
+        **{f"{what}_count": 4 for what in ("activities", "done_activities", "undone_activities", "participants")},
+        **{"last_incoming_mail_time": None, "last_outgoing_mail_time": "2026-11-24T13:18:55Z"},
+        "custom_fields": {f"{place:040x}": value for place, value in enumerate([*custom, None])},
+    }
+
+
+class Server(asyncio.Protocol):
+    """Answers GETs with the page at `cursor` of `limit` deals."""
+
+    pages: dict[tuple[int, int], bytes] = {}  # noqa: RUF012  # one for all connections, made on demand
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the connection."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.seen = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every request that is complete."""
+        self.seen += data
+        while b"\r\n\r\n" in self.seen:
+            head, _, self.seen = self.seen.partition(b"\r\n\r\n")
+            query = dict(
+                part.split("=") for part in head.split(b" ")[1].decode().partition("?")[2].split("&") if "=" in part
+            )
+            self.transport.write(self.page(int(query.get("limit", 100)), int(query.get("cursor", 0))))
+
+    @classmethod
+    def page(cls, limit: int, start: int) -> bytes:
+        """Write a page as HTTP."""
+        if (limit, start) not in cls.pages:
+            last = min(start + limit, DEALS)
+            more = {"next_cursor": str(last) if last < DEALS else None}
+            answer = {"success": True, "data": [deal(number) for number in range(start, last)], "additional_data": more}
+            body = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+            head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+            cls.pages[limit, start] = head.encode() + body
+        return cls.pages[limit, start]
+
+
+async def serve() -> None:
+    """Print the port and answer until killed."""
+    for start in range(0, DEALS, 500):
+        Server.page(500, start)
+    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """Run the server beside; gives its root."""
+    child = subprocess.Popen([sys.executable, __file__, "serve"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        yield f"http://127.0.0.1:{int(child.stdout.readline())}"
+    finally:
+        child.kill()
+        child.wait()
+
+
+# -- measuring ---------------------------------------------------------------------------------------------------------
+
+
+async def pages_by_hand(root: str) -> Callable[[], Awaitable[None]]:
+    """Fetch a page with httpx and type it with the same model, as one would without a client."""
+    import httpx
+    from pydantic import BaseModel
+
+    from pipeflow.client.v2.models import Deal
+
+    class Answer(BaseModel):
+        success: bool
+        data: list[Deal]
+        additional_data: dict[str, Any] | None = None
+
+    http = httpx.AsyncClient()
+
+    async def fetch() -> None:
+        answer = await http.get(f"{root}/api/v2/deals", params={"limit": 100}, headers={"x-api-token": TOKEN})
+        answer.raise_for_status()
+        assert len(Answer.model_validate_json(answer.content).data) == 100
+
+    return fetch
+
+
+async def pages_by_client(root: str) -> Callable[[], Awaitable[None]]:
+    """Fetch a page with our client."""
+    from pipeflow.client import Client
+
+    client = Client(api_token=TOKEN, base_url=root)
+
+    async def fetch() -> None:
+        assert len((await client.deals.get_deals(limit=100)).data) == 100
+
+    return fetch
+
+
+async def compare(root: str) -> None:
+    """Print the CPU of a page, ours and by hand in turns, and our pages a second."""
+    fetches = {"by hand": await pages_by_hand(root), "pipeflow": await pages_by_client(root)}
+    cpu: dict[str, list[float]] = {name: [] for name in fetches}
+    wall: dict[str, list[float]] = {name: [] for name in fetches}
+    for turn in range(ROUNDS + 1):
+        for name, fetch in fetches.items():
+            started, used = time.perf_counter(), time.process_time()
+            for _ in range(PAGES):
+                await fetch()
+            if turn:
+                cpu[name].append((time.process_time() - used) / PAGES)
+                wall[name].append(PAGES / (time.perf_counter() - started))
+    ratio = statistics.median(ours / hand for ours, hand in zip(cpu["pipeflow"], cpu["by hand"], strict=True))
+    for name, found in cpu.items():
+        print(f"CPU of a page of 100 deals, {name:<28} {statistics.median(found) * 1000:8.2f} ms")
+    print(f"{'  ratio (at most 1.25)':<56} {ratio:8.2f}")
+    print(json.dumps({"pages": statistics.median(wall["pipeflow"])}))
+
+
+async def iterate(root: str) -> None:
+    """Print by how many MB 10,000 deals raise the highest resident size."""
+    from pipeflow.client import Client
+
+    async with Client(api_token=TOKEN, base_url=root) as client:
+        await client.deals.get_deals(limit=1)
+        before = highest()
+        count = 0
+        async for _ in client.deals.get_deals():
+            count += 1
+        assert count == DEALS
+        print(f"{'10,000 deals iterated, memory above start (at most 40)':<56} {(highest() - before):8.1f} MB")
+
+
+def highest() -> float:
+    """Give the highest resident size of this process so far, in MB."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def child(*arguments: str) -> str:
+    """Measure in a fresh process, which prints."""
+    return subprocess.run([sys.executable, __file__, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def node_pages(root: str, folder: Path) -> float:
+    """Give the pages a second of the official Node client."""
+    environment = {**os.environ, "ROOT": root, "PAGES": str(PAGES), "ROUNDS": str(ROUNDS)}
+    done = subprocess.run(
+        ["node", "-e", NODE], cwd=folder, env=environment, check=True, capture_output=True, text=True
+    )
+    return statistics.median(json.loads(done.stdout))
+
+
+def cost_of(code: str) -> float:
+    """Give the seconds that a fresh interpreter takes for `code`: the median of several."""
+    found = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        found.append(time.perf_counter() - started)
+    return statistics.median(found)
+
+
+def imports() -> None:
+    """Print what an import and a first use add to a bare interpreter."""
+    bare = cost_of("pass")
+    use = "from pipeflow.client import Client; Client(api_token='x').deals.get_deals(limit=1)"
+    for what, code in (("import pipeflow.client (at most 120)", "import pipeflow.client"), ("first use of a resource (at most 150)", use)):
+        print(f"{what + ', above bare Python':<56} {(cost_of(code) - bare) * 1000:8.0f} ms")
+
+
+def main() -> None:
+    """Print what the client costs."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--node", type=Path, metavar="FOLDER", help="where npm installed the official client")
+    folder: Path | None = parser.parse_args().node
+    with served() as root:
+        *lines, told = child("compare", root).splitlines()
+        print("\n".join(lines))
+        ours = json.loads(told)["pages"]
+        print(f"{'pages of 100 deals a second, pipeflow':<56} {ours:8.0f}")
+        if folder is not None:
+            theirs = node_pages(root, folder)
+            print(f"{'pages of 100 deals a second, official Node client':<56} {theirs:8.0f}")
+            print(f"{'  ratio (at least 1.0)':<56} {ours / theirs:8.2f}")
+        print(child("iterate", root), end="")
+    imports()
+
+
+if __name__ == "__main__":
+    modes: dict[str, Callable[..., Any]] = {"compare": compare, "iterate": iterate, "serve": serve}
+    if sys.argv[1:] and sys.argv[1] in modes:
+        asyncio.run(modes[sys.argv[1]](*sys.argv[2:]))
+    else:
+        main()
