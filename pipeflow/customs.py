@@ -1,12 +1,14 @@
-"""Reads one custom field value, in the shape of a delivery or of REST, into Python. Imports catalog.values alone.
+"""Custom fields as Python values, whatever shape they came in, by key or name. Imports catalog.values and naming.
 
-Nothing here raises: a value that does not fit its type is given as it came.
+The three shapes: typed objects (deliveries), a mapping of plain values (REST version 2), flat keys with suffixed
+neighbours (version 1). A value that does not fit its type is given as it came.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar, overload
 
 from pipeflow.catalog.values import (
     ADDRESS_PARTS,
@@ -25,9 +27,103 @@ from pipeflow.catalog.values import (
     to_number,
     to_time,
 )
+from pipeflow.errors import ConfigError
+from pipeflow.naming import FieldNames
 
+T = TypeVar("T")
 Labels = Mapping[int, str]
 _Reader = Callable[[Mapping[str, Any], Labels], Any]
+
+_KEY = re.compile(r"[0-9a-f]{40}")
+_FLAT_KEY = re.compile(r"([0-9a-f]{40})(?:_(.+))?")
+
+
+def is_custom_key(text: str) -> bool:
+    """Say whether this is the key of a custom field: 40 hexadecimal digits."""
+    return len(text) == 40 and _KEY.fullmatch(text) is not None
+
+
+class Field(str, Generic[T]):
+    """A custom field's key that knows what it leads to; `pipeflow fields pull` writes one for each field.
+
+        deal.custom[DealFields.contract_value]      # mypy knows: float | None
+
+    It is text, and stands wherever a key may. `options` are the labels of its choices by id.
+    """
+
+    name: str
+    type: str
+    options: Mapping[int, str]
+
+    def __new__(cls, key: str, name: str, type: str, options: Mapping[int, str] | None = None) -> Field[T]:
+        """Make the field of a key."""
+        field = super().__new__(cls, key)
+        field.name, field.type, field.options = name, type, options or {}
+        return field
+
+    def __repr__(self) -> str:
+        return f"Field({str(self)!r}, {self.name!r}, {self.type!r})"
+
+
+class CustomFields(Mapping[str, Any]):
+    """A record's custom fields as Python values, by key or, where the company's fields are known, by name.
+
+        deal.custom["Contract value"]      # 900.0
+        deal.custom["Source"].label        # "Web"
+
+    A field without a value is None. Iterating gives the keys that came with the record. KeyError for an unknown field;
+    ConfigError for a name that two fields have, and for a name where names are not known.
+    """
+
+    def __init__(self, kind: str, values: Mapping[str, Any], fields: FieldNames | None) -> None:
+        self._kind = kind
+        self._values = values
+        self._fields = fields
+
+    @overload
+    def __getitem__(self, name: Field[T]) -> T | None: ...
+    @overload
+    def __getitem__(self, name: str) -> Any: ...
+    def __getitem__(self, name: str) -> Any:
+        key = name if name in self._values else self._key(name)
+        return read_custom(self._kind, key, self._values.get(key), self._fields)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"CustomFields({dict(self)!r})"
+
+    def _key(self, name: str) -> str:
+        if isinstance(name, Field):
+            return name
+        if self._fields is not None:
+            return self._fields.key(self._kind, name)
+        if is_custom_key(name):
+            return name
+        raise ConfigError(f"{name!r}: the names of the custom fields are not known here; use the field's key.")
+
+
+def read_custom(kind: str, key: str, raw: Any, fields: FieldNames | None) -> Any:
+    """Give the Python value of one custom field of a record."""
+    if raw is None or fields is None:
+        return custom_value(raw)
+    return custom_value(raw, type=fields.type(kind, key), labels=fields.options(kind, key))
+
+
+def gathered(flat: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Find the custom fields of a flat record: by key its parts, the value itself as `value`.
+
+    `{"ab…": 500, "ab…_currency": "EUR", "title": "Acme"}` → `{"ab…": {"value": 500, "currency": "EUR"}}`
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in flat.items():
+        if len(name) >= 40 and (match := _FLAT_KEY.fullmatch(name)):
+            found.setdefault(match[1], {})[match[2] or "value"] = value
+    return found
 
 
 def custom_value(raw: Any, *, type: str | None = None, labels: Labels | None = None) -> Any:
@@ -38,6 +134,10 @@ def custom_value(raw: Any, *, type: str | None = None, labels: Labels | None = N
     """
     if raw is None or raw == "" or raw == []:
         return None
+    if isinstance(raw, Mapping) and raw.keys() <= {"type", "value"} and isinstance(raw.get("value"), Mapping | list):
+        # Version 1 sends users, persons and organizations whole.
+        told = raw.get("type")
+        return custom_value(raw["value"], type=told if isinstance(told, str) else type, labels=labels)
     parts = raw if isinstance(raw, Mapping) else {"values": raw} if isinstance(raw, list) else {"value": raw}
     told = parts.get("type")
     reader = _READERS.get(told if isinstance(told, str) else type or _guess(raw, parts))

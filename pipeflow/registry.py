@@ -318,7 +318,7 @@ def _check_records(record_types: tuple[type, ...], patterns: tuple[str, ...], wh
     kinds = {kind: model for kind, model in RECORDS.items() if "*" in nouns or kind in nouns}
     delivered = set(kinds.values())
     for model in record_types:
-        if model.__module__ == "pipeflow.records" and model not in delivered:
+        if model in RECORDS.values() and model not in delivered:
             fitting = ", ".join(sorted(f"Event[{kind.__name__}]" for kind in delivered)) or "Event"
             raise ConfigError(
                 f"{where}: {', '.join(patterns)} never carries a {model.__name__}; annotate the event as {fitting}."

@@ -6,14 +6,12 @@ what changed of the other; custom fields stand in a mapping of their own, each w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from pipeflow.catalog.values import ADDRESS_PARTS
-
-_CUSTOM = re.compile(r"^([0-9a-f]{40})(?:_(.+))?$")
+from pipeflow.customs import gathered
 
 _RENAMED: dict[str, dict[str, str]] = {
     "deal": {"user_id": "owner_id"},
@@ -148,12 +146,10 @@ def _record(kind: str, whole: Any, record_id: Any) -> dict[str, Any] | None:
     if whole is None:
         return None
     flat = _first(whole, record_id)
+    custom = gathered(flat)
     record: dict[str, Any] = {}
-    custom: dict[str, dict[str, Any]] = {}
     for key, value in flat.items():
-        if match := _CUSTOM.match(key):
-            custom.setdefault(match[1], {})[match[2] or "value"] = value
-        elif not _is_derived(kind, key):
+        if key[:40] not in custom and not _is_derived(kind, key):
             record[key] = value["value"] if key in _RELATED and _is_nested(value) else value
     _rename(kind, record)
     _reshape(kind, record)
