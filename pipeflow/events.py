@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Generic, Literal, Protocol, TypeVar, cast
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, cast
+
+import orjson
 
 from pipeflow.catalog.values import to_datetime, to_id
 from pipeflow.naming import FieldNames, derived_names
@@ -61,9 +63,8 @@ def pipedrive_action(action: str) -> str:
 # Reading a delivery -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What storing a delivery needs to know of it.
+class Head(NamedTuple):
+    """What storing a delivery needs to know of it; a tuple, as one is made for each delivery before it is answered.
 
     `key` makes it the same event within its company. `claimed_company` is what the body says, to be compared with
     the webhook it came through. Times are seconds since 1970.
@@ -166,8 +167,6 @@ def _unreadable(raw: bytes, company: int, received_at: float) -> Head:
 
 def _parse(raw: bytes) -> dict[str, Any] | None:
     """Give the body if it is a JSON object whose `meta` names what happened to what, else None."""
-    import orjson
-
     try:
         body = orjson.loads(raw)
     except ValueError:
@@ -193,9 +192,11 @@ def _is_word(value: Any) -> bool:
 
 def _id(value: Any) -> str:
     """Give an id as text; "" for what can be none."""
+    if type(value) is str:
+        return value if len(value) <= _LONGEST_ID and "\0" not in value else ""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return value if isinstance(value, str) and len(value) <= _LONGEST_ID and "\0" not in value else ""
+    return ""
 
 
 def _record_id(told: Any, *states: Any) -> str:
@@ -214,6 +215,8 @@ def _number(value: Any) -> int | None:
 
 def _seconds(value: Any, otherwise: float) -> float:
     try:
+        if type(value) is str and value[-1:] == "Z":  # as nearly every moment comes; seven times as fast
+            return datetime.fromisoformat(value).timestamp()
         moment = to_datetime(value)
         return moment.timestamp() if moment is not None else otherwise
     except (ValueError, OverflowError):
@@ -245,8 +248,6 @@ def _key_1(body: Mapping[str, Any], meta: Mapping[str, Any], record_id: str) -> 
 
 
 def _digest(*states: Any) -> str:
-    import orjson
-
     return hashlib.sha256(orjson.dumps(states, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
@@ -486,6 +487,5 @@ def build_event(
 
 
 def _job_of(raw: bytes) -> str:
-    import orjson
 
     return str(orjson.loads(raw)["job"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -28,8 +28,7 @@ back at shutdown, does not count · interrupted: the process died with it."""
 AccountStatus = Literal["connected", "paused", "needs_reconnect", "disconnected"]
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An event on its way into the store; `key` is what makes it the same event (unique within the company)."""
 
     company: int

@@ -140,22 +140,22 @@ class Receiver:
         if head.claimed_company is not None and head.claimed_company != company.id:
             raise _RefusedError(403, f"The delivery says that it is of company {head.claimed_company}.")
         event = NewEvent(
-            company=company.id,
-            key=head.key,
-            name=head.name,
-            kind=head.kind,
-            record_id=head.record_id,
-            action=head.action,
-            source="delivery",
-            raw=raw,
-            received_at=now,
-            partition=head.partition,
-            delivery_id=head.delivery_id,
-            occurred_at=head.occurred_at,
-            update_time=head.update_time,
-            actor_id=head.actor_id,
-            bulk=head.bulk,
-            status=head.status,
+            company.id,
+            head.key,
+            head.name,
+            head.kind,
+            head.record_id,
+            head.action,
+            "delivery",
+            raw,
+            now,
+            head.partition,
+            head.delivery_id,
+            head.occurred_at,
+            head.update_time,
+            head.actor_id,
+            head.bulk,
+            head.status,
         )
         (event_id,) = await self._store.add_events((event,))
         self.counters["known" if event_id is None else head.status] += 1

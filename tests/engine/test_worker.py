@@ -53,7 +53,7 @@ async def deliver(store: Store, *bodies: bytes) -> list[int | None]:
     events = []
     for raw in bodies:
         head = read_delivery(raw, COMPANY, 1000.0)
-        fields = {name: getattr(head, name) for name in NewEvent.__slots__ if hasattr(head, name)}
+        fields = {name: getattr(head, name) for name in NewEvent._fields if hasattr(head, name)}
         events.append(NewEvent(**fields, source="delivery", raw=raw, received_at=1000.0))
     return await store.add_events(events)
 
