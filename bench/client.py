@@ -212,9 +212,7 @@ def child(*arguments: str) -> str:
 def node_pages(root: str, folder: Path) -> float:
     """Give the pages a second of the official Node client."""
     environment = {**os.environ, "ROOT": root, "PAGES": str(PAGES), "ROUNDS": str(ROUNDS)}
-    done = subprocess.run(
-        ["node", "-e", NODE], cwd=folder, env=environment, check=True, capture_output=True, text=True
-    )
+    done = subprocess.run(["node", "-e", NODE], cwd=folder, env=environment, check=True, capture_output=True, text=True)
     return statistics.median(json.loads(done.stdout))
 
 
@@ -232,7 +230,10 @@ def imports() -> None:
     """Print what an import and a first use add to a bare interpreter."""
     bare = cost_of("pass")
     use = "from pipeflow.client import Client; Client(api_token='x').deals.get_deals(limit=1)"
-    for what, code in (("import pipeflow.client (at most 120)", "import pipeflow.client"), ("first use of a resource (at most 150)", use)):
+    for what, code in (
+        ("import pipeflow.client (at most 120)", "import pipeflow.client"),
+        ("first use of a resource (at most 150)", use),
+    ):
         print(f"{what + ', above bare Python':<56} {(cost_of(code) - bare) * 1000:8.0f} ms")
 
 

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from typing import Any, Generic, TypeVar, overload
 
 from pipeflow.catalog import Operation
-from pipeflow.client.answers import Response, typed
+from pipeflow.client.answers import Response
 from pipeflow.client.model import UNSET
+from pipeflow.client.reading import read_page
 
 T = TypeVar("T")
 Send = Callable[[Operation, Mapping[str, Any]], Awaitable[Response]]
@@ -106,8 +107,8 @@ class Page(Generic[T]):
 
     async def _fetch(self, arguments: Mapping[str, Any]) -> OnePage[T]:
         response = await self._send(self._operation, arguments)
-        data = [typed(self._item, item) for item in response.items]
-        return OnePage(data, response, _next(self._operation, response, arguments))
+        data, more = read_page(response, self._item)
+        return OnePage(data, response, _next(more))
 
     def _largest_pages(self) -> Mapping[str, Any]:
         if self._arguments.get("limit", UNSET) is not UNSET:
@@ -129,8 +130,8 @@ class Page(Generic[T]):
         return {**arguments, name: next_cursor}
 
 
-def _next(operation: Operation, response: Response, arguments: Mapping[str, Any]) -> str | int | None:
-    more = response.part("additional_data")
+def _next(more: Mapping[str, Any]) -> str | int | None:
+    """Find where the next page begins in `additional_data`, in any of the forms that Pipedrive uses."""
     cursor = more.get("next_cursor")
     if isinstance(cursor, str) and cursor:
         return cursor

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pipeflow.catalog import Operation, operation
-from pipeflow.client.answers import typed
 from pipeflow.client.pages import Page
+from pipeflow.client.reading import read
 
 if TYPE_CHECKING:
     from pipeflow.client.auth import Configuration, TokenSource
@@ -38,8 +38,7 @@ class Resource:
     async def _send(self, operation_id: str, returns: Any, arguments: Mapping[str, Any]) -> Any:
         """Send an operation (a catalog id); `arguments` go by wire name; `returns` types the data."""
         sent = _living(operation(operation_id))
-        response = await self._client.transport.send(sent, arguments)
-        return typed(returns, response.items if sent.result == "list" else response.data)
+        return read(await self._client.transport.send(sent, arguments), returns)
 
     async def _download(self, operation_id: str, arguments: Mapping[str, Any]) -> bytes | Path:
         """Fetch a file: its content, or the path in `arguments["to"]` that it was streamed to."""
