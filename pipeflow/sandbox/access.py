@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeflow import catalog
 from pipeflow.sandbox.answers import UNAUTHORIZED, Answer, Record
-from pipeflow.sandbox.company import Actor, Company
+from pipeflow.sandbox.changes import Actor
+from pipeflow.sandbox.company import Company
 
 if TYPE_CHECKING:
     from pipeflow.sandbox.sandbox import Sandbox

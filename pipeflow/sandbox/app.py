@@ -9,9 +9,8 @@ import asyncio
 import inspect
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
-from urllib.parse import parse_qsl
 
 import orjson
 
@@ -21,34 +20,17 @@ from pipeflow.sandbox.answers import Answer, RefusedError, refusal, unknown_meth
 from pipeflow.sandbox.control import Control
 from pipeflow.sandbox.faults import Fault
 from pipeflow.sandbox.handlers import handler_of
+from pipeflow.sandbox.incoming import Incoming, Receive, Scope, read_request
 from pipeflow.sandbox.journal import Request
-from pipeflow.sandbox.multipart import Upload, read_form, read_multipart
 from pipeflow.sandbox.oauth import OAuthServer
 from pipeflow.sandbox.routing import Call, find, operation_of
 from pipeflow.sandbox.sandbox import Sandbox
 from pipeflow.sandbox.validate import check_body, check_query
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 PREFIXES: Final = {"/api/v2/": ("v2", "/api/v2/"), "/api/v1/": ("v1", "/v1/"), "/v1/": ("v1", "/v1/")}
 CLOUDFLARE: Final = b"<!DOCTYPE html><html><head><title>Attention Required! | Cloudflare</title></head></html>"
-
-
-@dataclass(slots=True)
-class Incoming:
-    """A request as it was read."""
-
-    method: str
-    path: str
-    query: list[tuple[str, str]]
-    headers: dict[str, str]
-    raw: bytes
-    base_url: str
-    fields: Any = None
-    files: dict[str, Upload] = field(default_factory=dict)
-    broken: RefusedError | None = None
 
 
 class Application:
@@ -66,7 +48,7 @@ class Application:
             return
         if scope["type"] != "http":
             return
-        incoming = await _read(scope, receive)
+        incoming = await read_request(scope, receive)
         noted = self._note(incoming)
         answer = await self._answer(incoming, noted)
         if answer is None:
@@ -224,41 +206,6 @@ def _trouble(faults: dict[str, Fault]) -> Answer | None:
         content = given.body.encode() if isinstance(given.body, str) else given.body
         return Answer(content, given.status, {"content-type": given.content_type})
     return None
-
-
-async def _read(scope: Scope, receive: Receive) -> Incoming:
-    raw = bytearray()
-    while True:
-        message = await receive()
-        raw += message.get("body", b"")
-        if not message.get("more_body"):
-            break
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    query = parse_qsl(scope["query_string"].decode("utf-8", "replace"), keep_blank_values=True)
-    base_url = f"{scope.get('scheme', 'http')}://{headers.get('host', '127.0.0.1')}"
-    incoming = Incoming(scope["method"], scope["path"], query, headers, bytes(raw), base_url)
-    _parse(incoming)
-    return incoming
-
-
-def _parse(incoming: Incoming) -> None:
-    kind = incoming.headers.get("content-type", "")
-    if not incoming.raw:
-        return
-    if kind.startswith("multipart/form-data"):
-        try:
-            incoming.fields, incoming.files = read_multipart(kind, incoming.raw)
-        except RefusedError as refused:
-            incoming.broken = refused
-        return
-    if kind.startswith("application/x-www-form-urlencoded"):
-        incoming.fields = read_form(incoming.raw)
-        return
-    try:
-        incoming.fields = orjson.loads(incoming.raw)
-    except orjson.JSONDecodeError:
-        incoming.fields = incoming.raw[:1000].decode("utf-8", "replace")
-        incoming.broken = RefusedError("The body is not valid JSON", 400, code="ERR_INVALID_JSON")
 
 
 async def _send(answer: Answer, send: Send) -> None:

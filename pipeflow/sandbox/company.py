@@ -8,45 +8,16 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from pipeflow.sandbox import rules
 from pipeflow.sandbox.answers import Record, RefusedError, gone, missing
+from pipeflow.sandbox.changes import Action, Actor, Change
 from pipeflow.sandbox.clock import Clock, shift
 from pipeflow.sandbox.fields import custom_key, definition
 from pipeflow.sandbox.kinds import DEFAULTS, SILENT_KINDS, UUID_KINDS, deleted_values, is_deleted, noun
 
-Source: TypeAlias = Literal["app", "api"]
-Action: TypeAlias = Literal["create", "change", "delete"]
 PURGE_DAYS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who changes something, and how: in the app or through the API, one record or many at once."""
-
-    user_id: int
-    source: Source = "app"
-    bulk: bool = False
-    agent: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Something that happened to a record; `meta` holds what a merge adds."""
-
-    company: Company
-    kind: str
-    action: Action
-    record_id: Any
-    before: Record | None
-    after: Record | None
-    actor: Actor
-    time: str
-    event_id: str
-    correlation_id: str
-    meta: dict[str, Any] = field(default_factory=dict)
 
 
 class Company:
@@ -72,7 +43,7 @@ class Company:
         self.files: dict[int, bytes] = {}
         self.extras: dict[str, Any] = {}
         self.noop_events = False
-        self.listeners: list[Callable[[Change], None]] = []
+        self.listeners: list[Callable[[Company, Change], None]] = []
 
     # Reading
 
@@ -224,7 +195,6 @@ class Company:
         record = after or before or {}
         number = self.next_number("event")
         change = Change(
-            company=self,
             kind=kind,
             action=action,
             record_id=record["id"],
@@ -237,7 +207,7 @@ class Company:
             meta=meta,
         )
         for listener in self.listeners:
-            listener(change)
+            listener(self, change)
 
     def _remember(self, kind: str, before: Record, after: Record, actor: Actor, now: str) -> None:
         if kind not in ("deal", "person", "organization", "project"):

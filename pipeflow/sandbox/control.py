@@ -6,17 +6,18 @@ Without a token on loopback; elsewhere it asks for the first user's API token.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipeflow.sandbox.access import unauthorized
 from pipeflow.sandbox.answers import Answer, Record, RefusedError
 from pipeflow.sandbox.company import Company
 from pipeflow.sandbox.grants import App, Switches
+from pipeflow.sandbox.incoming import Incoming
 from pipeflow.sandbox.webhooks import shown
 
 if TYPE_CHECKING:
-    from pipeflow.sandbox.app import Incoming
     from pipeflow.sandbox.oauth import OAuthServer
     from pipeflow.sandbox.sandbox import Sandbox
 
@@ -124,15 +125,17 @@ class Control:
     async def _deliveries(self, incoming: Incoming, body: Record) -> Any:
         query = dict(incoming.query)
         like = _named(incoming, "kind", "action", "record_id", "status", "event_id", "company", "webhook_id")
-        return self._sandbox.webhooks.sender.listed(
-            bodies=query.get("bodies") == "1", after=int(query.get("after", 0)), **like
+        only = [name for name in query.get("only", "").split(",") if name]
+        found = (
+            one
+            for one in self._sandbox.webhooks.sender.kept(int(query.get("after", 0)))
+            if all(str(getattr(one, name)) == text for name, text in like.items())
         )
+        most = int(query["limit"]) if "limit" in query else None
+        return [one.listed(body=query.get("bodies") == "1", only=only) for one in islice(found, most)]
 
     async def _again(self, incoming: Incoming, body: Record) -> Any:
-        sent = self._sandbox.webhooks.again(int(body["number"]))
-        if sent is None:
-            raise ValueError(f"no delivery {body['number']} is kept")
-        return sent.listed(body=False)
+        return self._sandbox.webhooks.again(int(body["number"])).listed()
 
     # Webhooks
 
@@ -156,7 +159,7 @@ class Control:
         return shown(webhook)
 
     async def _modes(self, incoming: Incoming, body: Record) -> Any:
-        return vars(self._sandbox.webhooks.modes) | {"noop_events": self._sandbox.company.noop_events}
+        return asdict(self._sandbox.webhooks.modes) | {"noop_events": self._sandbox.company.noop_events}
 
     async def _set_modes(self, incoming: Incoming, body: Record) -> Any:
         if "noop_events" in body:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipeflow.sandbox.answers import Record, RefusedError
-from pipeflow.sandbox.company import Actor, Company
+from pipeflow.sandbox.changes import Actor
+from pipeflow.sandbox.company import Company
 from pipeflow.sandbox.kinds import is_deleted
 
 

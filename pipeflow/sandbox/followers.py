@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipeflow.sandbox.answers import Record, missing
-from pipeflow.sandbox.company import Actor, Company
+from pipeflow.sandbox.changes import Actor
+from pipeflow.sandbox.company import Company
 
 
 def add_follower(company: Company, kind: str, record_id: Any, user_id: int, actor: Actor) -> Record:

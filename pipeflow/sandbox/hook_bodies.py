@@ -2,184 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Final
 
-from pipeflow.sandbox.answers import Record, v1_time, v2_time
+from pipeflow.sandbox.answers import Record, v1_time
+from pipeflow.sandbox.changes import Change
 from pipeflow.sandbox.clock import parse
-from pipeflow.sandbox.company import Change, Company
-from pipeflow.sandbox.custom import show_hook
-from pipeflow.sandbox.fields import v2_field
+from pipeflow.sandbox.company import Company
+from pipeflow.sandbox.hook_views import hook_data
 from pipeflow.sandbox.shapes_v1 import Shape1
 
-DEAL: Final = """id title value currency status stage_id pipeline_id owner_id creator_user_id person_id org_id label_ids
-    probability visible_to expected_close_date add_time update_time stage_change_time close_time won_time first_won_time
-    lost_time lost_reason origin origin_id channel channel_id is_archived archive_time custom_fields"""
-FIELDS: Final = {
-    "deal": DEAL.split(),
-    "person": [
-        "id",
-        "name",
-        "first_name",
-        "last_name",
-        "org_id",
-        "owner_id",
-        "emails",
-        "phones",
-        "label_ids",
-        "visible_to",
-        "add_time",
-        "update_time",
-        "custom_fields",
-    ],
-    "organization": [
-        "id",
-        "name",
-        "owner_id",
-        "address",
-        "country_code",
-        "label_ids",
-        "picture_id",
-        "website",
-        "linkedin",
-        "industry",
-        "annual_revenue",
-        "employee_count",
-        "visible_to",
-        "add_time",
-        "update_time",
-        "custom_fields",
-    ],
-    "lead": [
-        "id",
-        "title",
-        "value",
-        "owner_id",
-        "creator_id",
-        "person_id",
-        "organization_id",
-        "label_ids",
-        "expected_close_date",
-        "is_archived",
-        "was_seen",
-        "next_activity_id",
-        "source_name",
-        "origin",
-        "origin_id",
-        "channel",
-        "channel_id",
-        "add_time",
-        "update_time",
-        "custom_fields",
-    ],
-    "note": [
-        "id",
-        "user_id",
-        "deal_id",
-        "person_id",
-        "org_id",
-        "lead_id",
-        "project_id",
-        "content",
-        "active_flag",
-        "add_time",
-        "update_time",
-        "pinned_to_deal_flag",
-        "pinned_to_person_flag",
-        "pinned_to_organization_flag",
-    ],
-    "product": [
-        "id",
-        "name",
-        "code",
-        "description",
-        "unit",
-        "tax",
-        "category",
-        "owner_id",
-        "visible_to",
-        "prices",
-        "add_time",
-        "update_time",
-        "custom_fields",
-    ],
-}
 # A deal's own bookkeeping moves without being named in `previous`.
 UNTOLD: Final = frozenset({"update_time", "stage_change_time"})
 V1_ACTIONS: Final = {"create": "added", "change": "updated", "delete": "deleted"}
-
-
-def hook_data(company: Company, kind: str, record: Record, *, fresh: bool = False) -> Record:
-    """Show a record as webhooks of version 2.0 do; `fresh` is how it looks when it was just created."""
-    if kind.endswith("Field"):
-        return {"id": record["id"], **v2_field(record)}
-    special = {"activity": _activity, "user": _user, "pipeline": _pipeline, "stage": _stage}
-    if kind in special:
-        return special[kind](record, fresh)
-    names = FIELDS.get(kind) or [name for name in record if name not in ("is_deleted", "delete_time")]
-    data = {name: record[name] for name in names}
-    if kind != "lead":
-        data = {name: v2_time(value) if name.endswith("_time") else value for name, value in data.items()}
-    if "custom_fields" in data:
-        data["custom_fields"] = show_hook(record["custom_fields"], company.custom_fields(kind).values())
-    if "visible_to" in data:
-        data["visible_to"] = str(data["visible_to"])
-    if kind == "deal" and fresh:
-        data["update_time"] = None
-    if kind in ("person", "organization"):
-        data["label"] = record["label_ids"][0] if record["label_ids"] else None
-    if kind == "product":
-        data |= {"selectable": record["is_linkable"], "category": record["category"] and str(record["category"])}
-        data["prices"] = [{"product_id": record["id"], **one} for one in record["prices"]]
-    return data
-
-
-def _activity(record: Record, fresh: bool) -> Record:
-    names = [
-        "id",
-        "subject",
-        "type",
-        "done",
-        "owner_id",
-        "deal_id",
-        "person_id",
-        "org_id",
-        "lead_id",
-        "due_date",
-        "update_user_id",
-    ]
-    data = {name: record[name] for name in names}
-    data |= {"active_flag": not record["is_deleted"], "busy_flag": record["busy"] or None, "custom_fields": {}}
-    data |= {"location": record["location"], "public_description": record["public_description"] or ""}
-    for name in ("due_time", "duration"):
-        # A changed activity has objects where a created one has plain values.
-        data[name] = record[name] if fresh else {"timezone_id": None, "value": record[name] or ""}
-    return data | _times(record)
-
-
-def _user(record: Record, fresh: bool) -> Record:
-    names = ["name", "email", "phone", "default_currency", "locale", "active_flag", "timezone_name", "icon_url"]
-    data = {"id": str(record["id"]), "lang": "en-GB", **{name: record[name] for name in names}}
-    data |= {"last_login": v1_time(record["last_login"]), "created": v1_time(record["add_time"])}
-    access = [
-        {"app": "sales", "admin": record["is_admin"], "permission_set_id": "6b0f9b9e-0000-4000-8000-000000000002"}
-    ]
-    return data | {"modified": v1_time(record["update_time"]), "access": access}
-
-
-def _pipeline(record: Record, fresh: bool) -> Record:
-    data = {"id": record["id"], "name": record["name"], "url_title": record["name"].lower().replace(" ", "-")}
-    data |= {"order_nr": record["order_nr"], "active_flag": not record["is_deleted"]}
-    return data | {"deal_probability": record["is_deal_probability_enabled"]} | _times(record)
-
-
-def _stage(record: Record, fresh: bool) -> Record:
-    data = {name: record[name] for name in ("id", "name", "pipeline_id", "order_nr", "deal_probability")}
-    data |= {"active_flag": not record["is_deleted"], "rotten_flag": record["is_deal_rot_enabled"]}
-    return data | {"rotten_days": record["days_to_rotten"]} | _times(record)
-
-
-def _times(record: Record) -> Record:
-    return {"add_time": v2_time(record["add_time"]), "update_time": v2_time(record["update_time"])}
 
 
 def permitted(company: Company, record: Record) -> list[int]:
@@ -187,96 +22,137 @@ def permitted(company: Company, record: Record) -> list[int]:
     return [user["id"] for user in company.users if user["active_flag"] and company.may_see(user, record)]
 
 
-def body_v2(change: Change, webhook: Record, event_id: str) -> Record:
-    """Write the body of a delivery of version 2.0."""
-    company, user_event = change.company, change.kind == "user"
-    moment = parse(change.time)
-    meta: Record = {
-        "action": change.action,
-        "entity": change.kind,
-        "entity_id": str(change.record_id),
-        "company_id": str(company.id),
-        "user_id": str(change.actor.user_id),
-        "id": str(change.record_id) if user_event else event_id,
-        "correlation_id": change.correlation_id,
-        "timestamp": int(moment.timestamp()) if user_event else change.time,
-        "version": "2.0",
-        "type": webhook["type"],
-        "webhook_id": str(webhook["id"]),
-        "webhook_owner_id": str(webhook["owner_id"]),
-        "change_source": change.actor.source,
-        "is_bulk_edit": change.actor.bulk,
-        "attempt": 1,
-        "host": f"{company.domain}.pipedrive.com",
-    }
-    if not user_event:
-        seen = permitted(company, change.after or change.before or {})
-        meta["permitted_user_ids"] = [str(one) for one in seen]
-    meta |= {name: str(value) for name, value in change.meta.items()}
-    return {"meta": meta, "data": _data(change), "previous": _previous(change)}
+def v1_action(change: Change) -> str:
+    """Name a change as version 1.0 does: a merge is one event, and a user who is switched off is deleted."""
+    if "merged_from_id" in change.meta:
+        return "merged"
+    if change.kind == "user" and change.before and change.after:
+        gone = change.before["active_flag"] and not change.after["active_flag"]
+        return "deleted" if gone else "updated"
+    return V1_ACTIONS[change.action]
 
 
-def _data(change: Change) -> Record | None:
-    if change.after is None:
-        return None
-    return hook_data(change.company, change.kind, change.after, fresh=change.action == "create")
+class Telling:
+    """One change, told to as many webhooks as ask; what is the same for all is worked out once.
 
+    `old_dates` tells products with the times they had before April 2026.
+    """
 
-def _previous(change: Change) -> Record | None:
-    if change.before is None:
-        return None
-    before = hook_data(change.company, change.kind, change.before)
-    if change.after is None:
-        return before
-    after = hook_data(change.company, change.kind, change.after)
-    changed: Record = {
-        name: value
-        for name, value in before.items()
-        if name not in UNTOLD and name != "custom_fields" and value != after.get(name)
-    }
-    old, new = before.get("custom_fields") or {}, after.get("custom_fields") or {}
-    if custom := {key: value for key, value in old.items() if value != new.get(key)}:
-        changed["custom_fields"] = custom
-    if change.kind == "lead":
-        # Told with every lead, changed or not, as in the vendor's own sample.
-        changed["next_activity_id"] = change.before["next_activity_id"]
-    return changed
+    def __init__(self, company: Company, change: Change, *, old_dates: bool = False) -> None:
+        self._company = company
+        self._change = change
+        self._old_dates = old_dates and change.kind == "product"
 
+    def body(self, webhook: Record, event_id: str) -> Record:
+        """Write the body of the first attempt for a webhook."""
+        return self._version_1(webhook) if webhook["version"] == "1.0" else self._version_2(webhook, event_id)
 
-def body_v1(change: Change, webhook: Record) -> Record:
-    """Write the body of a delivery of version 1.0; a merge is one delivery whose two records are different ones."""
-    company, moment = change.company, parse(change.time)
-    merged = change.meta.get("merged_from_id")
-    action = "merged" if merged is not None else V1_ACTIONS[change.action]
-    shape = Shape1(company, flat=True)
-    current = _v1(shape, change.kind, change.after)
-    previous = _v1(shape, change.kind, change.before)
-    if merged is not None:
-        current = {**(current or {}), "merge_what_id": merged}
-        previous = _v1(shape, change.kind, company.tables[change.kind][merged])
-    micro = int(moment.timestamp() * 1_000_000)
-    meta: Record = {
-        "v": 1,
-        "action": action,
-        "object": change.kind,
-        "id": change.record_id,
-        "company_id": company.id,
-        "user_id": change.actor.user_id,
-        "host": f"{company.domain}.pipedrive.com",
-        "timestamp": micro // 1_000_000,
-        "timestamp_micro": micro,
-        "prepublish_timestamp": micro // 1000,
-        "permitted_user_ids": permitted(company, change.after or change.before or {}),
-        "trans_pending": False,
-        "is_bulk_update": change.actor.bulk,
-        "pipedrive_service_name": False,
-        "change_source": change.actor.source,
-        "matches_filters": {"current": []},
-        "webhook_id": str(webhook["id"]),
-    }
-    event = {"v": 1, "matches_filters": {"current": []}, "meta": meta, "current": current, "previous": previous}
-    return event | {"event": f"{action}.{change.kind}", "retry": 0}
+    @cached_property
+    def _seen_by(self) -> list[int]:
+        return permitted(self._company, self._change.after or self._change.before or {})
 
+    # Version 2.0
 
-def _v1(shape: Shape1, kind: str, record: Record | None) -> dict[str, Any] | None:
-    return None if record is None else shape.show(kind, record)
+    def _version_2(self, webhook: Record, event_id: str) -> Record:
+        change, about_user = self._change, self._change.kind == "user"
+        meta: Record = {
+            "action": change.action,
+            "entity": change.kind,
+            "entity_id": str(change.record_id),
+            "company_id": str(self._company.id),
+            "user_id": str(change.actor.user_id),
+            "id": str(change.record_id) if about_user else event_id,
+            "correlation_id": change.correlation_id,
+            "timestamp": self._timestamp,
+            "version": "2.0",
+            "type": webhook["type"],
+            "webhook_id": str(webhook["id"]),
+            "webhook_owner_id": str(webhook["owner_id"]),
+            "change_source": change.actor.source,
+            "is_bulk_edit": change.actor.bulk,
+            "attempt": 1,
+            "host": f"{self._company.domain}.pipedrive.com",
+        }
+        if not about_user:
+            meta["permitted_user_ids"] = [str(one) for one in self._seen_by]
+        meta |= {name: str(value) for name, value in change.meta.items()}
+        return {"meta": meta, "data": self._data, "previous": self._previous}
+
+    @property
+    def _timestamp(self) -> Any:
+        if self._change.kind == "user":
+            return int(parse(self._change.time).timestamp())
+        return v1_time(self._change.time) if self._old_dates else self._change.time
+
+    def _view(self, record: Record, *, fresh: bool = False) -> Record:
+        data = hook_data(self._company, self._change.kind, record, fresh=fresh)
+        if self._old_dates:
+            data |= {name: v1_time(data[name]) for name in ("add_time", "update_time")}
+        return data
+
+    @cached_property
+    def _data(self) -> Record | None:
+        after = self._change.after
+        return None if after is None else self._view(after, fresh=self._change.action == "create")
+
+    @cached_property
+    def _previous(self) -> Record | None:
+        change = self._change
+        if change.before is None:
+            return None
+        before = self._view(change.before)
+        if change.after is None:
+            return before
+        after = self._data or {}
+        changed: Record = {
+            name: value
+            for name, value in before.items()
+            if name not in UNTOLD and name != "custom_fields" and value != after.get(name)
+        }
+        old, new = before.get("custom_fields") or {}, after.get("custom_fields") or {}
+        if custom := {key: value for key, value in old.items() if value != new.get(key)}:
+            changed["custom_fields"] = custom
+        if change.kind == "lead":
+            # Told with every lead, changed or not, as in the vendor's own sample.
+            changed["next_activity_id"] = change.before["next_activity_id"]
+        return changed
+
+    # Version 1.0
+
+    def _version_1(self, webhook: Record) -> Record:
+        change, action = self._change, v1_action(self._change)
+        micro = int(parse(change.time).timestamp() * 1_000_000)
+        meta: Record = {
+            "v": 1,
+            "action": action,
+            "object": change.kind,
+            "id": change.record_id,
+            "company_id": self._company.id,
+            "user_id": change.actor.user_id,
+            "host": f"{self._company.domain}.pipedrive.com",
+            "timestamp": micro // 1_000_000,
+            "timestamp_micro": micro,
+            "prepublish_timestamp": micro // 1000,
+            "permitted_user_ids": self._seen_by,
+            "trans_pending": False,
+            "is_bulk_update": change.actor.bulk,
+            "pipedrive_service_name": False,
+            "change_source": change.actor.source,
+            "matches_filters": {"current": []},
+            "webhook_id": str(webhook["id"]),
+        }
+        current, previous = self._flat
+        event = {"v": 1, "matches_filters": {"current": []}, "meta": meta, "current": current, "previous": previous}
+        return event | {"event": f"{action}.{change.kind}", "retry": 0}
+
+    @cached_property
+    def _flat(self) -> tuple[Record | None, Record | None]:
+        """Both records in generation 1's flat form; after a merge they are two different ones."""
+        change, shape = self._change, Shape1(self._company, flat=True)
+        after = None if change.after is None else shape.show(change.kind, change.after)
+        merged = change.meta.get("merged_from_id")
+        if merged is not None:
+            other = self._company.tables[change.kind][merged]
+            return {**(after or {}), "merge_what_id": merged}, shape.show(change.kind, other)
+        before = None if change.before is None else shape.show(change.kind, change.before)
+        return (None if v1_action(change) == "deleted" else after), before

@@ -8,20 +8,26 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
+import orjson
+
 from pipeflow.sandbox.answers import Answer, Record
 from pipeflow.sandbox.grants import App, Grant, GrantError
+from pipeflow.sandbox.incoming import Incoming
 from pipeflow.sandbox.oauth_pages import consent_page, marketplace_page, sorry_page
+from pipeflow.sandbox.sender import basic
+from pipeflow.sandbox.wire import Wire, WireError
 
 if TYPE_CHECKING:
-    from pipeflow.sandbox.app import Incoming
     from pipeflow.sandbox.sandbox import Sandbox
 
 FORM: Final = "application/x-www-form-urlencoded"
 PARALLEL_SECONDS: Final = 1.0
+UNINSTALL_SECONDS: Final = 5.0
 
 
 class OAuthServer:
@@ -183,8 +189,6 @@ class OAuthServer:
 
     async def uninstall(self, client_id: str, domain: str, user_id: int) -> bool:
         """Uninstall an app for a user and tell its callback URL, whose answer is ignored; False if there is none."""
-        import httpx
-
         ended = self._sandbox.oauth.revoke_user(client_id, domain, user_id)
         app = self._sandbox.oauth.apps.get(client_id)
         if ended is None or app is None:
@@ -194,13 +198,11 @@ class OAuthServer:
         ids: Record = {"company_id": ended.company_id, "user_id": user_id}
         body = {"client_id": client_id, **({k: str(v) for k, v in ids.items()} if as_text else ids)}
         body["timestamp"] = self._sandbox.clock.stamp()
-        pair = base64.b64encode(f"{client_id}:{app.client_secret}".encode()).decode()
-        try:
-            async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
-                headers = {"authorization": f"Basic {pair}"}
-                await client.request("DELETE", app.redirect_uri, json=body, headers=headers)
-        except httpx.HTTPError:
-            return True
+        headers = {"authorization": basic(client_id, app.client_secret), "content-type": "application/json"}
+        wire = Wire()
+        with contextlib.suppress(WireError):
+            await wire.send("DELETE", app.redirect_uri, headers, orjson.dumps(body), UNINSTALL_SECONDS)
+        wire.close()
         return True
 
     def _clean(self, grant: Grant) -> None:

@@ -11,7 +11,8 @@ from pipeflow import catalog
 from pipeflow.sandbox.answers import Answer, Record, invalid
 
 if TYPE_CHECKING:
-    from pipeflow.sandbox.company import Actor, Company
+    from pipeflow.sandbox.changes import Actor
+    from pipeflow.sandbox.company import Company
     from pipeflow.sandbox.multipart import Upload
     from pipeflow.sandbox.sandbox import Sandbox
 

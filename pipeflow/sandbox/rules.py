@@ -6,18 +6,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from pipeflow.sandbox.answers import Record, RefusedError
+from pipeflow.sandbox.changes import Actor
 from pipeflow.sandbox.kinds import LINKS, is_deleted, noun
 
-if TYPE_CHECKING:
-    from pipeflow.sandbox.company import Actor, Company
 
-Rule: TypeAlias = "Callable[[Company, Record | None, Record, Record, Actor, str], None]"
+class Records(Protocol):
+    """What rules may see of a company."""
+
+    tables: dict[str, dict[Any, Record]]
+
+    def find(self, kind: str, record_id: Any) -> Record | None:
+        """Give a record, None if there is none."""
+
+    def get(self, kind: str, record_id: Any) -> Record:
+        """Give a record; refuses with 404."""
+
+    def living(self, kind: str) -> Iterator[Record]:
+        """Go through what is not deleted."""
 
 
-def on_add(company: Company, kind: str, record: Record, given: Record, actor: Actor, now: str) -> None:
+Rule: TypeAlias = Callable[[Records, Record | None, Record, Record, Actor, str], None]
+
+
+def on_add(company: Records, kind: str, record: Record, given: Record, actor: Actor, now: str) -> None:
     """Complete a new record."""
     if "owner_id" in record and record["owner_id"] is None:
         record["owner_id"] = actor.user_id
@@ -27,7 +41,7 @@ def on_add(company: Company, kind: str, record: Record, given: Record, actor: Ac
 
 
 def on_change(
-    company: Company, kind: str, before: Record, after: Record, given: Record, actor: Actor, now: str
+    company: Records, kind: str, before: Record, after: Record, given: Record, actor: Actor, now: str
 ) -> None:
     """Complete a changed record."""
     _check_links(company, given)
@@ -35,7 +49,7 @@ def on_change(
         rule(company, before, after, given, actor, now)
 
 
-def children(company: Company, kind: str, record_id: Any) -> Iterator[tuple[str, Any]]:
+def children(company: Records, kind: str, record_id: Any) -> Iterator[tuple[str, Any]]:
     """List what is deleted together with a record."""
     links = {
         "pipeline": (("stage", "pipeline_id"),),
@@ -49,7 +63,7 @@ def children(company: Company, kind: str, record_id: Any) -> Iterator[tuple[str,
                 yield child, record["id"]
 
 
-def _check_links(company: Company, given: Record) -> None:
+def _check_links(company: Records, given: Record) -> None:
     for name, kind in LINKS.items():
         target = given.get(name)
         if target is None:
@@ -59,7 +73,7 @@ def _check_links(company: Company, given: Record) -> None:
             raise RefusedError(f"{noun(kind)} with {name} {target} was not found", 400, code="ERR_REFERENCE_NOT_FOUND")
 
 
-def _deal(company: Company, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
+def _deal(company: Records, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
     if before is None:
         after["creator_user_id"] = after["creator_user_id"] or actor.user_id
     _place(company, before, after, given)
@@ -72,7 +86,7 @@ def _deal(company: Company, before: Record | None, after: Record, given: Record,
         after["archive_time"] = None
 
 
-def _place(company: Company, before: Record | None, after: Record, given: Record) -> None:
+def _place(company: Records, before: Record | None, after: Record, given: Record) -> None:
     """Settle stage and pipeline: each follows the other where only one is given."""
     if given.get("stage_id") is not None:
         home = company.get("stage", given["stage_id"])["pipeline_id"]
@@ -108,7 +122,7 @@ def _settle(before: Record | None, after: Record, given: Record, now: str) -> No
         after |= {"won_time": None, "close_time": given.get("close_time") or after["lost_time"]}
 
 
-def _person(company: Company, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
+def _person(company: Records, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
     if "name" in given:
         first, _, last = str(given["name"] or "").partition(" ")
         after["first_name"], after["last_name"] = first or None, last or None
@@ -128,7 +142,7 @@ def with_primary(items: list[Record]) -> list[Record]:
     ]
 
 
-def _activity(company: Company, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
+def _activity(company: Records, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
     types = {one["key_string"]: one["name"] for one in company.living("activityType")}
     if before is None:
         after["creator_user_id"] = after["creator_user_id"] or actor.user_id
@@ -163,14 +177,14 @@ def _attend(before: Record | None, after: Record, given: Record) -> None:
         after["participants"] = []
 
 
-def _lead(company: Company, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
+def _lead(company: Records, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
     if before is None:
         after["creator_id"] = after["creator_id"] or actor.user_id
     if after["person_id"] is None and after["organization_id"] is None:
         raise RefusedError("A lead must be linked to a person or an organization", 400)
 
 
-def _note(company: Company, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
+def _note(company: Records, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
     if before is None:
         after["user_id"] = after["user_id"] or actor.user_id
     else:
@@ -180,7 +194,7 @@ def _note(company: Company, before: Record | None, after: Record, given: Record,
 
 
 def _ordered(table: str, within: str | None) -> Rule:
-    def rule(company: Company, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
+    def rule(company: Records, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
         if before is None and "order_nr" not in given:
             beside = [one for one in company.living(table) if within is None or one[within] == after[within]]
             after["order_nr"] = max((one["order_nr"] for one in beside), default=0) + 1
@@ -189,19 +203,19 @@ def _ordered(table: str, within: str | None) -> Rule:
 
 
 def _activity_type(
-    company: Company, before: Record | None, after: Record, given: Record, actor: Actor, now: str
+    company: Records, before: Record | None, after: Record, given: Record, actor: Actor, now: str
 ) -> None:
     if before is None:
         after["key_string"] = after["key_string"] or after["name"].lower().replace(" ", "_")
         after["order_nr"] = after["order_nr"] or len(company.tables["activityType"]) + 1
 
 
-def _project(company: Company, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
+def _project(company: Records, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
     if before is not None and before["status"] != after["status"]:
         after["status_change_time"] = now
 
 
-def _task(company: Company, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
+def _task(company: Records, before: Record | None, after: Record, given: Record, actor: Actor, now: str) -> None:
     if before is None:
         after["creator_id"] = after["creator_id"] or actor.user_id
     if after["is_done"] and not (before and before["is_done"]):
@@ -211,7 +225,7 @@ def _task(company: Company, before: Record | None, after: Record, given: Record,
 
 
 def _deal_product(
-    company: Company, before: Record | None, after: Record, given: Record, actor: Actor, now: str
+    company: Records, before: Record | None, after: Record, given: Record, actor: Actor, now: str
 ) -> None:
     if before is None:
         product = company.get("product", after["product_id"])

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from pipeflow.sandbox.answers import Record
+from pipeflow.sandbox.changes import Actor, Change, Source
 from pipeflow.sandbox.clock import Clock
-from pipeflow.sandbox.company import Actor, Change, Company, Source
+from pipeflow.sandbox.company import Company
 from pipeflow.sandbox.faults import Faults
 from pipeflow.sandbox.grants import App, Grants
 from pipeflow.sandbox.journal import Journal
@@ -58,10 +59,10 @@ class Sandbox:
         self.check_reachable = check_reachable
         self.open_control = True
         self.companies: dict[str, Company] = {}
-        self.webhooks = Webhooks(self.companies, self.clock, seed, keep)
+        self.webhooks = Webhooks(self.companies, self.clock, seed, keep, self.touch)
         self.oauth = Grants(self.clock, seed)
         self.oauth.add_app(App(CLIENT_ID, CLIENT_SECRET, "pipeflow (sandbox)", redirect_uri))
-        self.team = Team(self, seed)
+        self.team = Team(self.companies, self.clock, seed)
         for number in range(companies):
             self.adopt(make_company(seed, number, self.clock, deals=deals, extra_fields=extra_fields))
         self.company.admin["token"] = api_token
@@ -177,6 +178,6 @@ class Sandbox:
         """Say that the state changed, to whoever saves it."""
         self.version += 1
 
-    def _changed(self, change: Change) -> None:
-        self.webhooks.publish(change)
+    def _changed(self, company: Company, change: Change) -> None:
+        self.webhooks.publish(company, change)
         self.touch()

@@ -9,8 +9,9 @@ from typing import Any
 
 from pipeflow.sandbox import words
 from pipeflow.sandbox.answers import Record
+from pipeflow.sandbox.changes import Actor
 from pipeflow.sandbox.clock import Clock, stamp
-from pipeflow.sandbox.company import Actor, Company
+from pipeflow.sandbox.company import Company
 from pipeflow.sandbox.custom import ADDRESS
 from pipeflow.sandbox.fields import BUILT_IN, CUSTOM_NAMES, LABELS, built_in, option
 

@@ -12,8 +12,8 @@ import orjson
 from pipeflow.sandbox.answers import Record
 from pipeflow.sandbox.clock import parse
 from pipeflow.sandbox.company import Company
+from pipeflow.sandbox.delivery import Delivery, Try
 from pipeflow.sandbox.sandbox import Sandbox
-from pipeflow.sandbox.sender import Delivery, Try
 
 FORMAT: Final = 1
 PLAIN: Final = ("counters", "fields", "followers", "follower_log", "history", "conversions", "extras", "plan")
@@ -49,7 +49,6 @@ class Saver:
 
 def dumped(sandbox: Sandbox) -> bytes:
     """Write the state as JSON."""
-    sender = sandbox.webhooks.sender
     return orjson.dumps(
         {
             "format": FORMAT,
@@ -58,7 +57,7 @@ def dumped(sandbox: Sandbox) -> bytes:
             "companies": [_company(company) for company in sandbox.companies.values()],
             "oauth": sandbox.oauth.dumped(),
             "team": sandbox.team.state(),
-            "deliveries": [_delivery(delay, one) for delay, one in sender.waiting()],
+            "deliveries": [_delivery(delay, one) for delay, one in sandbox.webhooks.waiting()],
         },
         option=orjson.OPT_NON_STR_KEYS,
     )

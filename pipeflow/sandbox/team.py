@@ -7,26 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from pipeflow.sandbox import words
 from pipeflow.sandbox.answers import Record
-from pipeflow.sandbox.company import Actor, Company
+from pipeflow.sandbox.changes import Actor
+from pipeflow.sandbox.clock import Clock
+from pipeflow.sandbox.company import Company
 from pipeflow.sandbox.seed import deal_values
 
-if TYPE_CHECKING:
-    from pipeflow.sandbox.sandbox import Sandbox
-
-Step: TypeAlias = "Callable[[Company, Actor], Record | None]"
+Step: TypeAlias = Callable[[Company, Actor], Record | None]
 
 
 class Team:
-    """The salespeople of the first company. `rate` is changes a minute of the sandbox's clock; 0 rests."""
+    """The salespeople of the first of `companies`. `rate` is changes a minute of the sandbox's clock; 0 rests."""
 
-    def __init__(self, sandbox: Sandbox, seed: int) -> None:
-        self._sandbox = sandbox
+    def __init__(self, companies: Mapping[str, Company], clock: Clock, seed: int) -> None:
+        self._companies = companies
+        self._clock = clock
         self._chance = random.Random(f"{seed}/team")  # noqa: S311
         self._task: asyncio.Task[None] | None = None
         self._rate = 0.0
@@ -69,7 +69,7 @@ class Team:
 
     def step(self) -> Record | None:
         """Do one thing; gives the record that was touched, None where there was nothing to do it with."""
-        company = self._sandbox.company
+        company = next(iter(self._companies.values()))
         active = [user["id"] for user in company.users if user["active_flag"]]
         chosen = self._chance.choices(list(self._steps), weights=list(self._steps.values()))[0]
         return chosen(company, Actor(self._chance.choice(active)))
@@ -84,7 +84,7 @@ class Team:
         self._chance.setstate((state[0], tuple(state[1]), state[2]))
 
     async def _work(self) -> None:
-        clock = self._sandbox.clock
+        clock = self._clock
         due = clock.seconds()
         while True:
             due += 60 / self._rate

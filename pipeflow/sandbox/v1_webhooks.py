@@ -6,8 +6,11 @@ from typing import Any
 
 from pipeflow.sandbox.answers import Answer, Record, RefusedError
 from pipeflow.sandbox.routing import Call, route
-from pipeflow.sandbox.sender import reachable
 from pipeflow.sandbox.webhooks import ACTIONS, LIMIT, OBJECTS_V1, OBJECTS_V2, shown
+from pipeflow.sandbox.wire import Wire, WireError, place_of
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+REACH_SECONDS = 3.0
 
 
 def _refused(status: int, **errors: str) -> RefusedError:
@@ -82,3 +85,26 @@ def delete_webhook(call: Call) -> Answer:
     call.sandbox.webhooks.remove(call.company, webhook)
     call.sandbox.touch()
     return Answer({"status": "ok", "success": True})
+
+
+async def reachable(url: str, own_url: str) -> bool:
+    """Tell whether a webhook may be made for a URL: anything answers there, without a redirect.
+
+    https, or http on loopback; never the sandbox's own API.
+    """
+    try:
+        place, own = place_of(url), place_of(own_url)
+    except ValueError:
+        return False
+    if not place.secure and place.host not in LOOPBACK:
+        return False
+    if (place.host, place.port) == (own.host, own.port):
+        return False
+    wire = Wire()
+    try:
+        reply = await wire.send("GET", url, {"accept": "*/*"}, b"", REACH_SECONDS)
+    except WireError:
+        return False
+    finally:
+        wire.close()
+    return not 300 <= reply.status < 400

@@ -6,18 +6,20 @@ The registrations are kept with their company; sending is the sender's.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from typing import Any, Final
 
 import orjson
 
 from pipeflow.sandbox.answers import Record
+from pipeflow.sandbox.changes import Change
 from pipeflow.sandbox.clock import Clock
-from pipeflow.sandbox.company import Change, Company
-from pipeflow.sandbox.hook_bodies import body_v1, body_v2
-from pipeflow.sandbox.sender import Delivery, Sender, Try
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from pipeflow.sandbox.company import Company
+from pipeflow.sandbox.delivery import Delivery, Try
+from pipeflow.sandbox.hook_bodies import Telling, v1_action
+from pipeflow.sandbox.modes import Modes
+from pipeflow.sandbox.sender import Sender
 
 OBJECTS_V1: Final = frozenset(
     {"activity", "activityType", "deal", "note", "organization", "person", "pipeline", "product", "stage", "user"}
@@ -53,34 +55,17 @@ BAN_AFTER: Final = 10
 BAN_SECONDS: Final = 30 * 60.0
 DARK_SECONDS: Final = 3 * 86400.0
 LIMIT: Final = 40
-HIDDEN: Final = frozenset({"failures", "banned_until", "dark_since", "client_id"})
-
-
-class Modes:
-    """How deliveries are made where Pipedrive's way is not published, and the mischief of a test.
-
-    `duplicates` sends each delivery that many times more; `reorder` delays each by a random part of so many seconds;
-    `hold` keeps deliveries back until it is taken away, and `order` (`first`, `last`, `shuffled`) is how they then go;
-    `shared_event_id` gives the deliveries of one event to several webhooks one `meta.id`; `ban` can be switched off,
-    `ban_resets` sets the counter back at a success; `remove_listed` keeps a deleted webhook in the list, inactive.
-    """
-
-    def __init__(self) -> None:
-        self.duplicates = 0
-        self.reorder = 0.0
-        self.hold = False
-        self.order = "first"
-        self.shared_event_id = True
-        self.ban = True
-        self.ban_resets = False
-        self.remove_listed = True
+HIDDEN: Final = frozenset({"failures", "banned_until", "dark_since", "good_at", "client_id"})
 
 
 class Webhooks:
     """The webhooks of all companies."""
 
-    def __init__(self, companies: dict[str, Company], clock: Clock, seed: int, keep: int) -> None:
+    def __init__(
+        self, companies: dict[str, Company], clock: Clock, seed: int, keep: int, touched: Callable[[], None]
+    ) -> None:
         self._companies = companies
+        self._touched = touched
         self._clock = clock
         self._chance = random.Random(f"{seed}/deliveries")  # noqa: S311
         self.modes = Modes()
@@ -115,6 +100,7 @@ class Webhooks:
             "failures": 0,
             "banned_until": None,
             "dark_since": None,
+            "good_at": self._clock.seconds(),
             "client_id": client_id,
         }
         company.webhooks[number] = webhook
@@ -132,37 +118,41 @@ class Webhooks:
 
     def expire(self) -> None:
         """Remove the webhooks that have been dark for three days."""
+        oldest = self._clock.seconds() - DARK_SECONDS
         for company in self._companies.values():
             for webhook in list(company.webhooks.values()):
-                since = webhook["dark_since"]
-                if webhook["is_active"] and since is not None and self._clock.seconds() - since >= DARK_SECONDS:
+                since = webhook["good_at"] if self.modes.quiet_is_dark else webhook["dark_since"]
+                if webhook["is_active"] and since is not None and since <= oldest:
                     self.remove(company, webhook, "no successful delivery on three days")
 
     # Deliveries
 
-    def publish(self, change: Change) -> None:
+    def publish(self, company: Company, change: Change) -> None:
         """Deliver a change to every webhook that asks for it."""
         self.expire()
-        for number, webhook in enumerate(self._matching(change)):
+        telling = Telling(company, change, old_dates=self.modes.old_dates)
+        for number, webhook in enumerate(self._matching(company, change)):
             shared = number == 0 or self.modes.shared_event_id
             event_id = change.event_id if shared else change.event_id[:-4] + f"{number:04x}"
-            body = body_v1(change, webhook) if webhook["version"] == "1.0" else body_v2(change, webhook, event_id)
+            payload = orjson.dumps(telling.body(webhook, event_id))
             for copy in range(1 + self.modes.duplicates):
-                self._deliver(change, webhook, event_id, orjson.dumps(body), copy > 0)
+                self._deliver(company, change, webhook, event_id, payload, copy > 0)
 
-    def _matching(self, change: Change) -> Iterable[Record]:
+    def _matching(self, company: Company, change: Change) -> Iterable[Record]:
         record = change.after or change.before or {}
-        for webhook in list(change.company.webhooks.values()):
+        for webhook in list(company.webhooks.values()):
             if not webhook["is_active"] or not wants(webhook, change):
                 continue
-            viewer = change.company.tables["user"].get(webhook["user_id"])
-            if viewer is None or change.company.may_see(viewer, record):
+            viewer = company.tables["user"].get(webhook["user_id"])
+            if viewer is None or company.may_see(viewer, record):
                 yield webhook
 
-    def _deliver(self, change: Change, webhook: Record, event_id: str, payload: bytes, duplicate: bool) -> None:
+    def _deliver(
+        self, company: Company, change: Change, webhook: Record, event_id: str, payload: bytes, duplicate: bool
+    ) -> None:
         delivery = Delivery(
             number=self.sender.next_number(),
-            company=change.company.domain,
+            company=company.domain,
             webhook_id=webhook["id"],
             event_id=event_id,
             kind=change.kind,
@@ -174,28 +164,33 @@ class Webhooks:
             duplicate=duplicate,
         )
         self.sender.keep(delivery)
-        if self._banned(webhook):
-            delivery.status = "dropped"
+        if self.modes.dark or self._banned(webhook):
+            self.sender.end(delivery, "dropped")
             return
         if self.modes.hold:
             self._held.append(delivery)
             return
         self.sender.send(delivery, delay=self._chance.uniform(0, self.modes.reorder) if self.modes.reorder else 0.0)
 
-    def again(self, number: int) -> Delivery | None:
-        """Send a kept delivery once more, as a retry after a slow answer does."""
+    def again(self, number: int) -> Delivery:
+        """Send a kept delivery once more, as a retry after a slow answer does; a ValueError says that it is gone."""
         kept = self.sender.find(number)
-        if kept is not None:
-            self.sender.send(kept)
+        if kept is None or not kept.payload:
+            raise ValueError(f"delivery {number} is not kept any more, or its body is not")
+        self.sender.send(kept)
         return kept
+
+    def waiting(self) -> list[tuple[float, Delivery]]:
+        """List what has not ended, with the seconds until it is due: for the state's file."""
+        return self.sender.waiting() + [(0.0, one) for one in self._held]
 
     def set_modes(self, **wanted: Any) -> None:
         """Change modes; a ValueError names the ones there are. Held deliveries go when `hold` is taken away."""
-        known = vars(self.modes)
+        known = asdict(self.modes)
         if unknown := sorted(set(wanted) - set(known)):
             raise ValueError(f"there is no mode {', '.join(unknown)}; there are {', '.join(known)}")
-        for name, value in wanted.items():
-            setattr(self.modes, name, value)
+        self.modes = replace(self.modes, **wanted)
+        self.sender.parallel = self.modes.parallel
         if not self.modes.hold:
             self._release()
 
@@ -220,9 +215,10 @@ class Webhooks:
 
     def _settle(self, delivery: Delivery, webhook: Record, attempt: Try) -> None:
         """Keep the books of a webhook after an attempt."""
+        self._touched()
         webhook |= {"last_delivery_time": attempt.time, "last_http_status": attempt.status}
         if attempt.ok:
-            webhook["dark_since"] = None
+            webhook |= {"dark_since": None, "good_at": self._clock.seconds()}
             if self.modes.ban_resets:
                 webhook["failures"] = 0
             return
@@ -241,15 +237,8 @@ def wants(webhook: Record, change: Change) -> bool:
         return False
     if webhook["event_object"] not in ("*", change.kind):
         return False
-    return webhook["event_action"] in ("*", _action(change, old=old)) and not (old and "merged_to_id" in change.meta)
-
-
-def _action(change: Change, *, old: bool) -> str:
-    if not old:
-        return change.action
-    if "merged_from_id" in change.meta:
-        return "merged"
-    return {"create": "added", "change": "updated", "delete": "deleted"}[change.action]
+    action = v1_action(change) if old else change.action
+    return webhook["event_action"] in ("*", action) and not (old and "merged_to_id" in change.meta)
 
 
 def shown(webhook: Record) -> Record:
