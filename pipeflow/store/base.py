@@ -90,7 +90,10 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class RecordState:
-    """The last state of a record that events told: what polling is compared with. Outlives retention."""
+    """The last state of a record that events told: what polling is compared with. Outlives retention.
+
+    Polling told the changes after `polled_from` up to `polled_to`: a delivery of one of them is its late twin.
+    """
 
     company: int
     kind: str
@@ -99,6 +102,8 @@ class RecordState:
     source: Source
     state: bytes | None
     deleted: bool = False
+    polled_from: float | None = None
+    polled_to: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +287,7 @@ class Pause:
 class Proof:
     """What one reconciliation found between `since` and `until` on Pipedrive's clock: all known, or added now.
 
-    `error` says what kept it from looking at everything.
+    `error` says what kept it from looking at everything; `tokens` is what it cost.
     """
 
     company: int
@@ -294,6 +299,7 @@ class Proof:
     added: int
     proven_at: float
     error: str | None = None
+    tokens: int = 0
     id: int = 0
 
 
@@ -375,6 +381,14 @@ class Store(Protocol):
 
     async def records(self, keys: Iterable[tuple[int, str, str]]) -> dict[tuple[int, str, str], RecordState]:
         """Look up record states by (company, kind, record id)."""
+        ...
+
+    async def save_records(self, states: Sequence[RecordState]) -> None:
+        """Keep states that no event told, of records of which nothing as new is known."""
+        ...
+
+    async def record_ids(self, company: int, kind: str, *, after: str = "", limit: int) -> list[str]:
+        """List the ids of known records that are not deleted, in the order of their text, from behind `after`."""
         ...
 
     async def events(self, wanted: EventFilter) -> list[StoredEvent]:

@@ -200,6 +200,15 @@ class SQLiteStore:
         found: dict[tuple[int, str, str], RecordState] = await self._read(sqlite_events.records, list(keys))
         return found
 
+    async def save_records(self, states: Sequence[RecordState]) -> None:
+        """Keep states that no event told, of records of which nothing as new is known."""
+        await self._write(sqlite_events.save_records_many, (states,))
+
+    async def record_ids(self, company: int, kind: str, *, after: str = "", limit: int) -> list[str]:
+        """List the ids of known records that are not deleted, from behind `after`."""
+        found: list[str] = await self._list(sqlite_events.record_ids, company, kind, after, limit)
+        return found
+
     async def events(self, wanted: EventFilter) -> list[StoredEvent]:
         """List events, newest first."""
         found: list[StoredEvent] = []

@@ -222,11 +222,15 @@ def mark_dispatched(db: sqlite3.Connection, dispatches: Sequence[Dispatch], now:
     bulk(db, _UPSERT_RECORD, [_record_row(state) for state in states])
 
 
-_UPSERT_RECORD = """
-INSERT INTO records (company, kind, record_id, update_time, source, deleted, state) SELECT * FROM {rows} WHERE true
-ON CONFLICT (company, kind, record_id) DO UPDATE SET
+_INSERT_RECORD = """
+INSERT INTO records (company, kind, record_id, update_time, source, deleted, state, polled_from, polled_to)
+SELECT * FROM {rows} WHERE true
+"""
+_UPSERT_RECORD = f"""
+{_INSERT_RECORD} ON CONFLICT (company, kind, record_id) DO UPDATE SET
     update_time = coalesce(excluded.update_time, records.update_time), source = excluded.source,
-    deleted = excluded.deleted, state = excluded.state
+    deleted = excluded.deleted, state = excluded.state, polled_from = excluded.polled_from,
+    polled_to = excluded.polled_to
 WHERE excluded.update_time IS NULL OR records.update_time IS NULL OR excluded.update_time >= records.update_time
 """
 
@@ -240,7 +244,33 @@ def _record_row(state: RecordState) -> tuple[Any, ...]:
         state.source,
         state.deleted,
         state.state,
+        state.polled_from,
+        state.polled_to,
     )
+
+
+_SAVE_RECORD = f"""
+{_INSERT_RECORD} ON CONFLICT (company, kind, record_id) DO UPDATE SET
+    update_time = excluded.update_time, source = excluded.source, deleted = excluded.deleted, state = excluded.state
+WHERE records.update_time IS NULL OR excluded.update_time > records.update_time
+"""
+
+
+def save_records_many(db: sqlite3.Connection, calls: Sequence[tuple[Sequence[RecordState]]]) -> list[None]:
+    """Write states that no event told."""
+    for (states,) in calls:
+        bulk(db, _SAVE_RECORD, [_record_row(state) for state in states])
+    return [None] * len(calls)
+
+
+def record_ids(db: sqlite3.Connection, company: int, kind: str, after: str, limit: int) -> list[str]:
+    """Read the ids of known records that are not deleted."""
+    rows = db.execute(
+        "SELECT record_id FROM records WHERE company = ? AND kind = ? AND record_id > ? AND NOT deleted "
+        "ORDER BY record_id LIMIT ?",
+        (company, kind, after, limit),
+    ).fetchall()
+    return [record_id for (record_id,) in rows]
 
 
 _RECORDS = (
@@ -253,7 +283,8 @@ def records(db: sqlite3.Connection, keys: Sequence[RecordKey]) -> dict[RecordKey
     """Read record states; their JSON comes joined, like bodies."""
     meta, joined = db.execute(
         "SELECT json_group_array(json_array(r.company, r.kind, r.record_id, "
-        f"{time_columns('r.update_time')}, r.source, length(r.state), r.deleted)), "
+        f"{time_columns('r.update_time')}, r.source, length(r.state), r.deleted, "
+        f"{time_columns('r.polled_from')}, {time_columns('r.polled_to')})), "
         f"CAST(group_concat(CAST(r.state AS TEXT), '') AS BLOB) FROM {_RECORDS}",
         (dumps(list(set(keys))).decode(),),
     ).fetchone()
@@ -261,7 +292,15 @@ def records(db: sqlite3.Connection, keys: Sequence[RecordKey]) -> dict[RecordKey
     states = split(joined or b"", (row[6] or 0 for row in rows))
     return {
         (row[0], row[1], row[2]): RecordState(
-            row[0], row[1], row[2], time_of(row[3], row[4]), row[5], None if row[6] is None else state, bool(row[7])
+            row[0],
+            row[1],
+            row[2],
+            time_of(row[3], row[4]),
+            row[5],
+            None if row[6] is None else state,
+            bool(row[7]),
+            time_of(row[8], row[9]),
+            time_of(row[10], row[11]),
         )
         for row, state in zip(rows, states, strict=True)
     }

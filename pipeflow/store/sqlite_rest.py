@@ -218,14 +218,14 @@ def save_watermark_many(db: sqlite3.Connection, company: int, kind: str, value: 
 
 
 # Proofs --------------------------------------------------------------------------------------------------------------
-_PROOF = "company, kinds, since, until, changes, known, added, proven_at, error"
+_PROOF = "company, kinds, since, until, changes, known, added, proven_at, error, tokens"
 
 
 @many
 def add_proof_many(db: sqlite3.Connection, proof: Proof) -> int:
     """Insert a proof."""
     company, kinds, *rest = astuple(proof)[:-1]
-    done = db.execute(f"INSERT INTO proofs ({_PROOF}) VALUES ({', '.join('?' * 9)})", (company, dumps(kinds), *rest))
+    done = db.execute(f"INSERT INTO proofs ({_PROOF}) VALUES ({', '.join('?' * 10)})", (company, dumps(kinds), *rest))
     return int(done.lastrowid or 0)
 
 

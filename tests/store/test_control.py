@@ -137,7 +137,7 @@ async def test_due_times_move_with_the_clock(store: Store) -> None:
 
 async def test_proofs_are_kept_newest_first(store: Store) -> None:
     first = Proof(COMPANY, ("deal", "person"), NOW - 1800, NOW, 37, 35, 2, NOW)
-    second = Proof(COMPANY + 1, (), NOW, NOW, 0, 0, 0, NOW, error="403 Forbidden")
+    second = Proof(COMPANY + 1, (), NOW, NOW, 0, 0, 0, NOW, error="403 Forbidden", tokens=40)
     ids = [await store.add_proof(proof) for proof in (first, second)]
     stored = [replace(first, id=ids[0]), replace(second, id=ids[1])]
     assert await store.proofs() == stored[::-1]

@@ -183,6 +183,30 @@ async def test_records_are_found_by_their_keys_and_others_left_out(store: Store)
     assert await store.records([]) == {}
 
 
+async def test_window_that_polling_told_is_kept_with_the_record(store: Store) -> None:
+    told = state(1, 20.5, source="poll", polled_from=5.25, polled_to=20.5)
+    await store.dispatch([Dispatch(await add(store, new_event(1)), (), "unmatched", record=told)], ALL, NOW)
+    key = (COMPANY, "deal", "1")
+    assert (await store.records([key]))[key] == told
+    await store.save_records([state(1, 21.0)])
+    assert (await store.records([key]))[key] == state(1, 21.0, polled_from=5.25, polled_to=20.5)
+
+
+async def test_saved_states_give_way_to_what_events_told_as_late(store: Store) -> None:
+    told = state(1, 10.0, state=b"told")
+    await store.dispatch([Dispatch(await add(store, new_event(1)), (), "unmatched", record=told)], ALL, NOW)
+    await store.save_records([state(1, 10.0, state=b"listed"), state(2, 3.0, state=b"listed")])
+    keys = [(COMPANY, "deal", "1"), (COMPANY, "deal", "2")]
+    assert await store.records(keys) == {keys[0]: told, keys[1]: state(2, 3.0, state=b"listed")}
+
+
+async def test_ids_of_living_records_are_listed_page_by_page(store: Store) -> None:
+    await store.save_records([state(number, 1.0) for number in (10, 9, 3)] + [state(7, 1.0, deleted=True)])
+    assert await store.record_ids(COMPANY, "deal", limit=2) == ["10", "3"]
+    assert await store.record_ids(COMPANY, "deal", after="3", limit=2) == ["9"]
+    assert await store.record_ids(COMPANY, "person", limit=2) == []
+
+
 async def test_polled_event_is_stored_only_where_nothing_as_new_is_known(store: Store) -> None:
     event_id = await add(store, new_event(1))
     await store.dispatch([Dispatch(event_id, (), "unmatched", record=state(1, 100.0))], ALL, NOW)
