@@ -19,6 +19,7 @@ from pipeflow.settings import Settings
 from pipeflow.store.base import ALL, Closing, EventFilter, Run, Store, StoredEvent
 
 REFILL = 1000
+LONGEST_WITHOUT_REFILL = 1.0
 REMEMBERED_EVENTS = 2000
 LONGEST_SLEEP = 60.0
 SHORTEST_SLEEP = 0.5
@@ -63,6 +64,7 @@ class Engine:
         self._resting: dict[int, float] = {}
         self._probes: dict[int, int] = {}
         self._unknown: set[str] = set()
+        self._refill_at = 0.0
 
     async def start(self) -> None:
         """Take up what a dead owner left, then work until `stop`."""
@@ -117,14 +119,27 @@ class Engine:
             if run.due_at is not None:
                 self._offer(run)
         self._fill()
-        if events:
+        overdue = self._clock() >= self._refill_at
+        if events and not overdue:
             return
-        if self._ready.overflowed or not len(self._ready):
-            self._ready.overflowed.clear()
-            for run in await self._store.due_runs(ALL, self._clock(), limit=REFILL):
-                self._offer(run)
+        if overdue or self._ready.hungry():
+            await self._refill()
             self._fill()
         await self._sleep()
+
+    async def _refill(self) -> None:
+        """Fetch what is due; past the runs of a company of which no more fits in, so that others do not wait for it."""
+        self._refill_at = self._clock() + LONGEST_WITHOUT_REFILL
+        self._ready.overflowed.clear()
+        crowded: set[int] = set()
+        while True:
+            runs = await self._store.due_runs(ALL, self._clock(), limit=REFILL, resting=crowded)
+            for run in runs:
+                self._offer(run)
+            more = self._ready.crowded()
+            if len(runs) < REFILL or more <= crowded:
+                return
+            crowded |= more
 
     async def _sleep(self) -> None:
         due_at = await self._store.next_due_at(ALL)
