@@ -112,8 +112,8 @@ def read_delivery(raw: bytes, company: int, received_at: float) -> Head:
         record_id=record_id,
         action=action,
         delivery_id=delivery_id or None,
-        occurred_at=_seconds(meta.get("timestamp"), received_at),
-        update_time=_update_time(data),
+        occurred_at=(occurred_at := _seconds(meta.get("timestamp"), received_at)),
+        update_time=_update_time(data, action, occurred_at),
         actor_id=_id(meta.get("user_id")) or None,
         bulk=meta.get("is_bulk_edit") is True,
         claimed_company=_number(meta.get("company_id")),
@@ -135,8 +135,8 @@ def _head_1(body: Mapping[str, Any], meta: Mapping[str, Any], company: int, rece
         record_id=record_id,
         action=action,
         delivery_id=None,
-        occurred_at=_seconds(_moment_1(meta), received_at),
-        update_time=_update_time(current),
+        occurred_at=(occurred_at := _seconds(_moment_1(meta), received_at)),
+        update_time=_update_time(current, action, occurred_at),
         actor_id=_id(meta.get("user_id")) or None,
         bulk=meta.get("is_bulk_update") is True,
         claimed_company=_number(meta.get("company_id")),
@@ -223,12 +223,17 @@ def _seconds(value: Any, otherwise: float) -> float:
         return otherwise
 
 
-def _update_time(state: Any) -> float | None:
+def _update_time(state: Any, action: str, occurred_at: float) -> float | None:
+    """Give when the record became as it is: the time of its deletion, else what it says of itself."""
+    if action == "deleted":
+        return occurred_at
     if not isinstance(state, dict):
         return None
     told = state.get("update_time")
     if told is None:
         told = state.get("modified")
+    if told is None and action == "added":
+        told = state.get("add_time")
     seconds = _seconds(told, -1.0)
     return seconds if seconds > 0 else None
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import orjson
-
+from pipeflow.engine.twins import is_stale, is_twin, state_after
 from pipeflow.events import names_of, normalise
 from pipeflow.registry import Registry
 from pipeflow.store.base import Dispatch, NewRun, Owned, RecordState, Run, Store, StoredEvent
@@ -42,21 +41,12 @@ class Dispatcher:
             return Dispatch(event.id, (event.name,), "unreadable")
         names = names_of(payload)
         before = known.get(_key(event))
-        if _is_twin(event, before):
+        if is_twin(event, payload, before):
             return Dispatch(event.id, names, "twin")
-        stale = _is_stale(event, before)
+        stale = is_stale(event, before)
         state: RecordState | None = None
         if not stale:
-            state = RecordState(
-                company=event.company,
-                kind=event.kind,
-                record_id=event.record_id,
-                update_time=event.update_time,
-                source=event.source,
-                state=orjson.dumps(payload.state),
-                deleted=event.action == "deleted",
-            )
-            known[_key(event)] = state
+            state = known[_key(event)] = state_after(event, payload, before)
         runs = self._runs(event, names)
         return Dispatch(event.id, names, "dispatched" if runs else "unmatched", stale, runs=runs, record=state)
 
@@ -81,16 +71,3 @@ def _dispatched(event: StoredEvent, decision: Dispatch, now: float) -> StoredEve
 
 def _key(event: StoredEvent) -> Key:
     return event.company, event.kind, event.record_id
-
-
-def _is_twin(event: StoredEvent, before: RecordState | None) -> bool:
-    """The late delivery of a change that polling found: same record, same time of update."""
-    if before is None or before.source != "poll" or event.source != "delivery":
-        return False
-    return event.update_time is not None and event.update_time == before.update_time
-
-
-def _is_stale(event: StoredEvent, before: RecordState | None) -> bool:
-    if before is None or before.update_time is None or event.update_time is None:
-        return False
-    return event.update_time < before.update_time

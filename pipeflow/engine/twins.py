@@ -1,0 +1,65 @@
+"""What polling told before its delivery came: the late twins, and the state that an event leaves. Imports store rows.
+
+Polling tells the changes of a record in one event: all that happened after what was known (`polled_from`) up to its
+last update (`polled_to`). A delivery of one of them that comes later tells nothing new. Pipedrive's times are whole
+seconds: a delivery of the very second of `polled_to` is a twin only where it tells the state that polling saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from pipeflow.engine.shapes import differences
+from pipeflow.events import Payload
+from pipeflow.store.base import RecordState, StoredEvent
+
+
+def is_twin(event: StoredEvent, payload: Payload, before: RecordState | None) -> bool:
+    """Say whether an event is the late delivery of a change that polling told already."""
+    if event.source != "delivery" or before is None or before.polled_to is None:
+        return False
+    if event.action == "deleted":
+        return before.deleted and before.source == "poll"
+    if event.update_time is None:
+        return event.action == "added" and not before.polled_from
+    if not (before.polled_from or 0.0) < event.update_time <= before.polled_to:
+        return False
+    if event.update_time < before.polled_to or before.update_time != before.polled_to:
+        return True
+    return not differences(event.kind, payload.data or {}, _read(before.state))
+
+
+def is_stale(event: StoredEvent, before: RecordState | None) -> bool:
+    """Say whether something newer of the record was known already."""
+    if before is None or before.update_time is None or event.update_time is None:
+        return False
+    return event.update_time < before.update_time
+
+
+def state_after(event: StoredEvent, payload: Payload, before: RecordState | None) -> RecordState:
+    """Give the record as the event leaves it, with the window of changes that polling told."""
+    polled_from = before.polled_from if before else None
+    polled_to = before.polled_to if before else None
+    if event.source == "poll":
+        goes_on = before is not None and polled_to is not None and before.update_time == polled_to
+        polled_from = polled_from if goes_on else (before.update_time if before else None) or 0.0
+        polled_to = event.update_time
+    return RecordState(
+        company=event.company,
+        kind=event.kind,
+        record_id=event.record_id,
+        update_time=event.update_time,
+        source=event.source,
+        state=orjson.dumps(payload.state),
+        deleted=event.action == "deleted",
+        polled_from=polled_from,
+        polled_to=polled_to,
+    )
+
+
+def _read(state: bytes | None) -> Mapping[str, Any]:
+    found = orjson.loads(state) if state else None
+    return found if isinstance(found, dict) else {}
