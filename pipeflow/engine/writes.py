@@ -1,0 +1,427 @@
+"""Our own writes: intents committed before they are sent, how they ended, and which events they caused.
+
+Imports the client's observer protocol, store rows, targets and echoes. One ledger per engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import orjson
+
+from pipeflow.catalog import Operation
+from pipeflow.client.answers import Response
+from pipeflow.engine.echoes import SLACK, WINDOW, Told, Trace, first_told, made_ids
+from pipeflow.engine.targets import Target, target_of
+from pipeflow.errors import (
+    ClientError,
+    ConnectionFailed,
+    ResponseError,
+    ServerError,
+    StoreError,
+    StoreUnavailable,
+    UnexpectedBody,
+)
+from pipeflow.events import Payload
+from pipeflow.store.base import Account, Run, Store, StoredEvent, Write
+
+KEPT_SECONDS = 900.0
+"""Seconds for which a write stays in memory; older ones are read from the store where an old event asks for them."""
+HOLD_SECONDS = 10.0
+"""Seconds for which an event waits at most for the outcome of a write that may have caused it."""
+ABANDONED_SECONDS = 150.0
+"""Seconds after which nobody is still sending: three tries of 30 s and their pauses."""
+PRUNE_SECONDS = 60.0
+AGAIN_SECONDS = 1.0
+
+Outcome = Literal["done", "refused", "unsent", "unknown"]
+
+log = logging.getLogger("pipeflow.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The event may be an echo of a write whose outcome is not known yet: ask again, at the latest then."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The event tells what this run wrote; `chain` names the handlers that must not hear it, unless they ask to."""
+
+    run_id: int | None
+    chain: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Company:
+    """The recent writes of one company: by each record that they concern, and creations by kind."""
+
+    users: set[str] = field(default_factory=set)
+    traces: dict[int, Trace] = field(default_factory=dict)
+    by_record: dict[tuple[str, str], dict[int, Trace]] = field(default_factory=dict)
+    creations: dict[str, dict[int, Trace]] = field(default_factory=dict)
+
+    def add(self, trace: Trace) -> None:
+        self.traces[trace.write.id] = trace
+        for key in _keys(trace):
+            self.by_record.setdefault(key, {})[trace.write.id] = trace
+        if trace.target.effect == "create" and not trace.made:
+            self.creations.setdefault(trace.target.kind, {})[trace.write.id] = trace
+        else:
+            self._drop(self.creations, trace.target.kind, trace.write.id)
+
+    def forget(self, trace: Trace) -> None:
+        write_id = trace.write.id
+        self.traces.pop(write_id, None)
+        for key in _keys(trace):
+            self._drop(self.by_record, key, write_id)
+        self._drop(self.creations, trace.target.kind, write_id)
+
+    @staticmethod
+    def _drop(index: dict[Any, dict[int, Trace]], key: Any, write_id: int) -> None:
+        if key in index:
+            index[key].pop(write_id, None)
+            if not index[key]:
+                del index[key]
+
+
+class Ledger:
+    """Remembers what runs write, and tells which events those writes caused.
+
+    `shared`: other processes write for the same companies, so that their writes are read before each judgement.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], float], *, shared: bool = False) -> None:
+        self.on_settled: Callable[[], None] = lambda: None
+        self._store = store
+        self._clock = clock
+        self._shared = shared
+        self._companies: dict[int, _Company] = {}
+        self._user_of: dict[int, str] = {}
+        self._covered_from: float | None = None
+        self._read_until = 0.0
+        self._pruned_at = 0.0
+        self._settling: set[asyncio.Task[None]] = set()
+
+    # Writing ------------------------------------------------------------------------------------------------------
+    async def begin(self) -> None:
+        """Take up what a dead owner left: nobody will learn any more how its open writes ended."""
+        now = self._clock()
+        await self._read_users()
+        await self._cover(now - KEPT_SECONDS)
+        if self._shared:
+            return
+        for company in self._companies.values():
+            for trace in [trace for trace in company.traces.values() if trace.write.settled_at is None]:
+                await self.settle(trace.write, "unknown", None)
+
+    async def intend(self, write: Write, user_id: int) -> Write:
+        """Commit the intent of a write; gives it with its id."""
+        stored = replace(write, id=await self._store.add_write(write))
+        self._user_of[write.account_id] = str(user_id)
+        self._take(stored)
+        return stored
+
+    async def settle(self, write: Write, outcome: Outcome, answer: Mapping[str, Any] | None) -> None:
+        """Commit how a write ended. While the store cannot, it is tried again: the write itself has happened."""
+        record_id = write.record_id
+        if record_id is None and outcome == "done" and answer and answer.get("id") is not None:
+            record_id = str(answer["id"])
+        now = self._clock()
+        ended = replace(write, outcome=outcome, settled_at=now, record_id=record_id, answer=answer)
+        self._take(ended)
+        if outcome == "done":
+            self._supersede(ended)
+        self.on_settled()
+        try:
+            await self._commit(ended)
+        except StoreError:
+            task = asyncio.create_task(self._commit_later(ended))
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
+
+    async def end(self) -> None:
+        """Stop trying to commit outcomes; the next start takes the intents up."""
+        for task in self._settling:
+            task.cancel()
+        await asyncio.gather(*self._settling, return_exceptions=True)
+
+    async def _commit(self, ended: Write) -> None:
+        await self._store.settle_write(
+            ended.id, ended.outcome or "unknown", self._clock(), record_id=ended.record_id, answer=ended.answer
+        )
+
+    async def _commit_later(self, ended: Write) -> None:
+        log.warning("The outcome of write %d could not be stored and will be again", ended.id)
+        while True:
+            await asyncio.sleep(AGAIN_SECONDS)
+            with suppress(StoreUnavailable):
+                return await self._commit(ended)
+
+    def _take(self, write: Write) -> None:
+        company = self._companies.setdefault(write.company, _Company())
+        if write.account_id in self._user_of:
+            company.users.add(self._user_of[write.account_id])
+        known = company.traces.get(write.id)
+        if known is not None:
+            if known.write.settled_at is not None and write.settled_at is None:
+                return
+            known.write = write
+            if write.outcome == "done":
+                known.made = known.made or made_ids(write.answer)
+            company.add(known)
+            return
+        company.add(Trace.of(write))
+
+    def _supersede(self, ended: Write) -> None:
+        """Forget writes that may or may not have happened, once a newer one has written the same again."""
+        company = self._companies[ended.company]
+        for trace in list(company.by_record.get((ended.kind, ended.record_id or ""), {}).values()):
+            older = trace.write
+            is_open_question = older.id < ended.id and older.outcome == "unknown"
+            if is_open_question and older.operation == ended.operation and _names(older.values) <= _names(ended.values):
+                company.forget(trace)
+
+    # Judging ------------------------------------------------------------------------------------------------------
+    async def prepare(self, events: Sequence[StoredEvent]) -> None:
+        """Read from the store what judging these events may need and memory does not hold."""
+        if self._covered_from is None:
+            await self.begin()
+        now = self._clock()
+        if now - self._pruned_at > PRUNE_SECONDS:
+            self._prune(now)
+        told = [_earliest_cause(event) for event in events if event.source != "tick"]
+        earliest = min(told, default=now)
+        if earliest < (self._covered_from or 0.0) and earliest < now - KEPT_SECONDS:
+            await self._cover(earliest)
+        if self._shared:
+            await self._refresh()
+
+    def judge(self, event: StoredEvent, payload: Payload, *, is_new: bool = False) -> Hold | Cause | None:
+        """Say whether an event tells what we wrote; None where it is somebody else's. Costs nothing for those.
+
+        `is_new`: nothing was known of its record before.
+        """
+        company = self._companies.get(event.company)
+        if company is None or not self._may_be_ours(event, payload, company):
+            return None
+        traces = self._candidates(event, payload, company, is_new)
+        if not traces:
+            return None
+        until = event.received_at + HOLD_SECONDS
+        now = self._clock()
+        if now < until and any(_is_open(trace.write, event, now) for trace in traces):
+            return Hold(until)
+        found = first_told(Told(event, payload), traces)
+        if found is None:
+            return None
+        trace, told = found
+        trace.told.update(dict.fromkeys(told, event.occurred_at))
+        if trace.target.effect == "create" and not trace.made and event.action == "added":
+            trace.made = frozenset({event.record_id})
+            company.add(trace)
+        return Cause(trace.write.run_id, tuple(dict.fromkeys((*trace.write.chain, trace.write.handler))))
+
+    @staticmethod
+    def _may_be_ours(event: StoredEvent, payload: Payload, company: _Company) -> bool:
+        if event.source == "poll":
+            return True
+        if event.source != "delivery" or event.actor_id not in company.users:
+            return False
+        return bool(payload.meta.get("change_source") == "api")
+
+    @staticmethod
+    def _candidates(event: StoredEvent, payload: Payload, company: _Company, is_new: bool) -> list[Trace]:
+        found = dict(company.by_record.get((event.kind, event.record_id), {}))
+        if event.action == "added" or is_new:
+            found |= company.creations.get(event.kind, {})
+        if event.action == "added":
+            for kind in ("lead", "deal"):
+                if source := payload.state.get(f"source_{kind}_id"):
+                    found |= company.by_record.get((kind, str(source)), {})
+        return [found[write_id] for write_id in sorted(found)]
+
+    # Memory -------------------------------------------------------------------------------------------------------
+    async def _read_users(self) -> None:
+        self._user_of |= {account.id: str(account.user_id) for account in await self._store.accounts()}
+
+    async def _cover(self, since: float) -> None:
+        """Hold all writes intended since then."""
+        until = self._covered_from
+        for write in await self._store.writes(since=since):
+            if until is None or write.intended_at < until:
+                self._take(write)
+            self._read_until = max(self._read_until, write.intended_at)
+        self._covered_from = since
+
+    async def _refresh(self) -> None:
+        """Read what other processes wrote or learned since the last look."""
+        opened = [
+            trace.write.intended_at
+            for company in self._companies.values()
+            for trace in company.traces.values()
+            if trace.write.settled_at is None
+        ]
+        since = min([self._read_until - SLACK, *opened])
+        for write in await self._store.writes(since=since):
+            if write.account_id not in self._user_of:
+                await self._read_users()
+            self._take(write)
+            self._read_until = max(self._read_until, write.intended_at)
+
+    def _prune(self, now: float) -> None:
+        self._pruned_at = now
+        oldest = now - KEPT_SECONDS
+        for number, company in list(self._companies.items()):
+            for trace in itertools.takewhile(lambda one: one.write.intended_at < oldest, list(company.traces.values())):
+                company.forget(trace)
+            if not company.traces:
+                del self._companies[number]
+        self._covered_from = max(self._covered_from or oldest, oldest)
+
+
+class RunWrites:
+    """Notes the writes of one attempt: the observer of the client that its handler is given."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: Store,
+        clock: Callable[[], float],
+        account: Account,
+        run: Run,
+        chain: tuple[str, ...],
+    ) -> None:
+        self.count = 0
+        self.last_at: float | None = None
+        self._ledger = ledger
+        self._store = store
+        self._clock = clock
+        self._account = account
+        self._run = run
+        self._chain = chain
+        self._open: dict[int, Write] = {}
+
+    async def before(self, operation: Operation, arguments: Mapping[str, Any]) -> object | None:
+        """Commit the intent; raises StoreUnavailable, and the write is not sent, where the store cannot."""
+        wanted = target_of(operation, arguments)
+        self.last_at = self._clock()
+        self.count += 1
+        write = Write(
+            id=0,
+            run_id=self._run.id,
+            handler=self._run.handler,
+            chain=self._chain,
+            account_id=self._account.id,
+            company=self._account.company,
+            kind=wanted.kind,
+            record_id=wanted.record_id,
+            operation=operation.id,
+            values=wanted.values,
+            before=await self._before(wanted),
+            intended_at=self.last_at,
+        )
+        write = await self._ledger.intend(write, self._account.user_id)
+        self._open[write.id] = write
+        return write
+
+    async def after(self, token: object | None, outcome: Response | ClientError) -> None:
+        """Commit the outcome; never raises, as the write has happened."""
+        if not isinstance(token, Write) or self._open.pop(token.id, None) is None:
+            return
+        if isinstance(outcome, Response):
+            await self._ledger.settle(token, "done", _answer_of(outcome, token))
+        else:
+            await self._ledger.settle(token, _outcome_of(outcome), None)
+
+    async def close(self) -> None:
+        """End the attempt: a write that was cut off may have happened or not."""
+        for write in list(self._open.values()):
+            if self._open.pop(write.id, None) is not None:
+                await self._ledger.settle(write, "unknown", None)
+
+    async def _before(self, wanted: Target) -> dict[str, Any] | None:
+        """Give the old values of the fields that are written, as far as events told them."""
+        if wanted.record_id is None or wanted.effect == "create":
+            return None
+        key = (self._account.company, wanted.kind, wanted.record_id)
+        known = (await self._store.records([key])).get(key)
+        if known is None or known.state is None:
+            return None
+        state: dict[str, Any] = orjson.loads(known.state)
+        if wanted.effect != "update":
+            return state
+        return _only(state, wanted.values)
+
+
+def _only(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the part of a record's state that was written, and its time of update."""
+    names = [*values, "update_time", "id"]
+    found = {name: state[name] for name in names if name in state and name != "custom_fields"}
+    custom, written = state.get("custom_fields"), values.get("custom_fields")
+    if isinstance(custom, Mapping) and isinstance(written, Mapping):
+        by_name = any(len(key) != 40 for key in written)
+        found["custom_fields"] = {key: old for key, old in custom.items() if by_name or key in written}
+    return found
+
+
+def _answer_of(outcome: Response, write: Write) -> dict[str, Any] | None:
+    """Give what is kept of an answer: all fields of the record, of custom fields those that were written."""
+    try:
+        data = outcome.data
+    except UnexpectedBody:
+        return None
+    if isinstance(data, list):
+        return {"items": [{"id": one.get("id")} for one in data if isinstance(one, Mapping)]}
+    if not isinstance(data, Mapping):
+        return None
+    kept = {name: value for name, value in data.items() if name != "custom_fields"}
+    part = _only(data, write.values).get("custom_fields")
+    if part is not None:
+        kept["custom_fields"] = part
+    return kept
+
+
+def _outcome_of(error: ClientError) -> Outcome:
+    if isinstance(error, ConnectionFailed):
+        return "unknown" if error.sent else "unsent"
+    if isinstance(error, ResponseError) and not isinstance(error, ServerError):
+        return "refused"
+    return "unknown"
+
+
+def _keys(trace: Trace) -> Iterable[tuple[str, str]]:
+    """Give the records that a write concerns."""
+    record_id = trace.write.record_id or trace.target.record_id
+    if record_id is not None:
+        yield trace.target.kind, record_id
+    yield from trace.target.links
+    for made in trace.made:
+        yield trace.target.kind, made
+
+
+def _names(values: Mapping[str, Any]) -> set[str]:
+    custom = values.get("custom_fields")
+    inner = {f"custom_fields.{key}" for key in custom} if isinstance(custom, Mapping) else set()
+    return {name for name in values if name != "custom_fields"} | inner
+
+
+def _is_open(write: Write, event: StoredEvent, now: float) -> bool:
+    if write.settled_at is not None or write.intended_at > event.received_at + SLACK:
+        return False
+    return now - write.intended_at < ABANDONED_SECONDS
+
+
+def _earliest_cause(event: StoredEvent) -> float:
+    """Give when a write that this event tells of was intended at the earliest."""
+    if event.source == "poll":
+        return min(event.update_time or event.received_at, event.received_at) - WINDOW
+    return event.received_at - WINDOW
