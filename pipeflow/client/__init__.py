@@ -9,17 +9,32 @@ if TYPE_CHECKING:
     from pipeflow.client.auth import Configuration, TokenSource
     from pipeflow.client.client import Client
     from pipeflow.client.model import UNSET, Model
+    from pipeflow.client.oauth import OAuth2Configuration, Token
     from pipeflow.client.pages import OnePage, Page
 
-__all__ = ["UNSET", "Client", "Configuration", "Model", "OnePage", "Operation", "Page", "TokenSource", "operations"]
+__all__ = [
+    "UNSET",
+    "Client",
+    "Configuration",
+    "Model",
+    "OAuth2Configuration",
+    "OnePage",
+    "Operation",
+    "Page",
+    "Token",
+    "TokenSource",
+    "operations",
+]
 
 _HOME = {
     "Client": "pipeflow.client.client",
     "Configuration": "pipeflow.client.auth",
     "Model": "pipeflow.client.model",
+    "OAuth2Configuration": "pipeflow.client.oauth",
     "OnePage": "pipeflow.client.pages",
     "Operation": "pipeflow.catalog",
     "Page": "pipeflow.client.pages",
+    "Token": "pipeflow.client.oauth",
     "TokenSource": "pipeflow.client.auth",
     "UNSET": "pipeflow.client.model",
     "operations": "pipeflow.catalog",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from pipeflow.catalog import Operation
-from pipeflow.client.answers import Response, check
+from pipeflow.client.answers import Response, check, read_body
 from pipeflow.client.auth import TIMEOUT, Configuration, TokenSource, bearer
 from pipeflow.client.model import UNSET
 from pipeflow.client.wire import Outgoing, prepare
@@ -24,6 +26,8 @@ log = logging.getLogger("pipeflow.client")
 
 TRIES = 3
 LONGEST_WAIT = 10.0
+CONNECTIONS = 100
+SHORTEST_SECRET = 8
 _REPEATABLE = frozenset({"GET", "PUT", "PATCH", "DELETE"})
 _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
 
@@ -90,7 +94,7 @@ class Transport:
             except (ConnectionFailed, ServerError) as error:
                 if tries >= TRIES or not _may_repeat(outgoing.operation, error):
                     raise
-                pause = 0.25 * 4 ** (tries - 1) * random.uniform(0.5, 1.5)  # noqa: S311  # spreads tries, no secret
+                pause = back_off(tries)
                 tries += 1
             log.info("%s %s again in %.1f s", outgoing.operation.method, outgoing.path, pause)
             await self._sleep(pause)
@@ -107,8 +111,6 @@ class Transport:
         return _checked(response)
 
     async def _once(self, outgoing: Outgoing, root: str, credentials: Mapping[str, str]) -> Response:
-        import httpx
-
         operation = outgoing.operation
         headers = {"accept": "application/json", "user-agent": "pipeflow", **credentials}
         request: dict[str, Any] = {"params": outgoing.query or None, "headers": headers}
@@ -120,67 +122,130 @@ class Transport:
             request["files"] = [*outgoing.files.items(), *fields]
         elif outgoing.form:
             request["data"] = outgoing.form
-        url = root + outgoing.path
-        about: dict[str, Any] = {"method": operation.method, "path": outgoing.path}
-        try:
-            if operation.result == "bytes":
-                return await self._download(url, outgoing, request)
-            answer = await self._pool().request(
-                operation.method, url, timeout=self.timeout, follow_redirects=False, **request
-            )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            text = f"Pipedrive could not be reached at {root} ({type(error).__name__})"
-            raise ConnectionFailed(f"{text}: check the network and PIPEDRIVE_API_URL.", **about, sent=False) from error
-        except httpx.TimeoutException as error:
-            waited = f"within {self.timeout:g} s"
-            raise TimedOut(f"{operation.method} {outgoing.path}: no answer {waited}.", **about) from error
-        except httpx.HTTPError as error:
-            text = f"{operation.method} {outgoing.path}: the connection broke ({type(error).__name__})."
-            raise ConnectionFailed(text, **about) from error
-        return self._note(Response(operation, outgoing.path, answer.status_code, _headers_of(answer), answer.content))
-
-    async def _download(self, url: str, outgoing: Outgoing, request: dict[str, Any]) -> Response:
-        """Follow redirects by hand, so that credentials never go to another host."""
-        import httpx
-
-        for _ in range(5):
-            async with self._pool().stream("GET", url, timeout=self.timeout, **request) as answer:
-                if answer.is_redirect:
-                    target = httpx.URL(url).join(answer.headers["location"])
-                    if target.host != httpx.URL(url).host:
-                        request = {"headers": {}}
-                    url = str(target)
-                    continue
-                content = b""
-                if outgoing.to is not None and answer.status_code < 300:
-                    await _stream(answer, outgoing.to)
-                else:
-                    content = await answer.aread()
-                found = Response(outgoing.operation, outgoing.path, answer.status_code, _headers_of(answer), content)
-                return self._note(found)
-        raise ConnectionFailed(
-            f"GET {outgoing.path}: more than five redirects; the file cannot be reached.",
-            method="GET",
-            path=outgoing.path,
-        )
-
-    def _note(self, response: Response) -> Response:
+        call = _Call(operation.method, root, outgoing.path, self.timeout, _pool(self._backend))
+        if operation.result == "bytes":
+            reply = await call.download(request, outgoing.to)
+        else:
+            reply = await call.ask(request)
+        reply = reply.without(*credentials.values()) if reply.status >= 300 else reply
+        response = Response(operation, outgoing.path, reply.status, reply.headers, reply.content)
         for sent in self.captures:
             sent.append(response)
         return response
 
-    def _pool(self) -> httpx.AsyncClient:
-        """Give the connections of this loop: shared by all clients, unless a backend replaces the network."""
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back from one request: header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes = field(repr=False)
+
+    def without(self, *secrets: str) -> Reply:
+        """Blank out secrets that the answer repeats, so that no error carries them."""
+        content = self.content
+        for secret in secrets:
+            for part in {secret, secret.rpartition(" ")[2]}:
+                content = content.replace(part.encode(), b"***") if len(part) >= SHORTEST_SECRET else content
+        return replace(self, content=content)
+
+    def body(self) -> Any:
+        """The body as JSON, else as text."""
+        return read_body(self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request over the shared connections; whatever httpx raises becomes one of our errors."""
+
+    method: str
+    root: str
+    path: str
+    timeout: float
+    pool: httpx.AsyncClient
+
+    async def ask(self, request: Mapping[str, Any]) -> Reply:
+        """Send it and read the answer; redirects are not followed."""
+        with self._errors():
+            answer = await self.pool.request(
+                self.method, self.root + self.path, timeout=self._patience(), follow_redirects=False, **request
+            )
+        return Reply(answer.status_code, _headers_of(answer), answer.content)
+
+    async def download(self, request: Mapping[str, Any], to: Path | None) -> Reply:
+        """Follow redirects by hand, so that credentials never go to another host."""
         import httpx
 
-        if self._backend is not None:
-            return httpx.AsyncClient(transport=self._backend)
-        loop = asyncio.get_running_loop()
-        pool = _pools.get(loop)
-        if pool is None or pool.is_closed:
-            limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)
-            pool = _pools[loop] = httpx.AsyncClient(limits=limits)
-        return pool
+        url = self.root + self.path
+        with self._errors():
+            for _ in range(5):
+                async with self.pool.stream("GET", url, timeout=self._patience(), **request) as answer:
+                    if not answer.is_redirect:
+                        return await _received(answer, to)
+                    target = httpx.URL(url).join(answer.headers["location"])
+                    if target.host != httpx.URL(url).host:
+                        request = {"headers": {}}
+                    url = str(target)
+        raise ConnectionFailed(
+            f"GET {self.path}: more than five redirects; the file cannot be reached.", method="GET", path=self.path
+        )
+
+    def _patience(self) -> httpx.Timeout:
+        """Wait so long for Pipedrive, but without end for one of our own connections."""
+        import httpx
+
+        return httpx.Timeout(self.timeout, pool=None)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        import httpx
+
+        about: dict[str, Any] = {"method": self.method, "path": self.path}
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            text = f"Pipedrive could not be reached at {self.root} ({type(error).__name__})"
+            raise ConnectionFailed(f"{text}: check the network and PIPEDRIVE_API_URL.", **about, sent=False) from error
+        except httpx.TimeoutException as error:
+            text = f"{self.method} {self.path}: no answer within {self.timeout:g} s."
+            raise TimedOut(text, **about) from error
+        except httpx.HTTPError as error:
+            text = f"{self.method} {self.path}: the connection broke ({type(error).__name__})."
+            raise ConnectionFailed(text, **about) from error
+
+
+async def post_form(
+    root: str,
+    path: str,
+    form: Mapping[str, str],
+    headers: Mapping[str, str],
+    *,
+    patience: float,
+    backend: httpx.AsyncBaseTransport | None,
+) -> Reply:
+    """Post a form to somewhere that is no operation of the API; raises ConnectionFailed."""
+    call = _Call("POST", root, path, patience, _pool(backend))
+    return await call.ask({"data": dict(form), "headers": {"accept": "application/json", **headers}})
+
+
+def back_off(tries: int) -> float:
+    """Give the seconds to wait before another try; spread, so that many do not come back at once."""
+    return float(0.25 * 4 ** (tries - 1) * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
+
+
+def _pool(backend: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+    """Give the connections of this loop: shared by all clients, unless a backend replaces the network."""
+    import httpx
+
+    if backend is not None:
+        return httpx.AsyncClient(transport=backend, trust_env=False)
+    loop = asyncio.get_running_loop()
+    pool = _pools.get(loop)
+    if pool is None or pool.is_closed:
+        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+        pool = _pools[loop] = httpx.AsyncClient(limits=limits)
+    return pool
 
 
 async def close_connections() -> None:
@@ -203,6 +268,13 @@ def _may_repeat(operation: Operation, error: ClientError) -> bool:
 
 def _headers_of(answer: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in answer.headers.items()}
+
+
+async def _received(answer: httpx.Response, to: Path | None) -> Reply:
+    if to is None or answer.status_code >= 300:
+        return Reply(answer.status_code, _headers_of(answer), await answer.aread())
+    await _stream(answer, to)
+    return Reply(answer.status_code, _headers_of(answer), b"")
 
 
 async def _stream(answer: httpx.Response, to: Path) -> None:
