@@ -21,6 +21,8 @@ from codegen.wording import a, attribute_of
 HERE = Path(__file__).parent
 CLIENT = "pipeflow/client"
 DOCS = "docs/reference"
+CUSTOM = {"Activity", "Deal", "Lead", "Organization", "Person", "Product", "Project"}
+"""The records that have custom fields."""
 GENERATED = (f"{CLIENT}/v1", f"{CLIENT}/v2", f"{CLIENT}/current.py", DOCS)
 
 
@@ -179,12 +181,14 @@ class Generator:
             written.append({"name": model.name, "docstring": _record_docstring(model), "fields": fields})
         titles = {"shared": "Records that several resources use", "retired": "What retired operations answer with"}
         code = "\n".join(line for each in written for line in each["fields"])
+        bases = {"CustomModel" if model.name in CUSTOM else "Model" for model in models}
         return self._rendered(
             "models.py.j2",
             title=titles.get(module, f"The records of {module.replace('_', ' ')}"),
             models=written,
+            custom=CUSTOM,
             aliases=sorted((alias, model.name) for model in models for alias in model.aliases),
-            imports=_model_imports(plan.generation, code + hints.lines(), elsewhere),
+            imports=_model_imports(plan.generation, code + hints.lines(), bases, elsewhere),
             hints=hints.lines(),
         )
 
@@ -349,11 +353,12 @@ def _resource_imports(generation: str, code: str) -> str:
     return "\n".join(lines)
 
 
-def _model_imports(generation: str, code: str, elsewhere: dict[str, set[str]]) -> str:
-    typing = [word for word in ("Any", "Literal") if re.search(rf"\b{word}\b", code)]
+def _model_imports(generation: str, code: str, bases: set[str], elsewhere: dict[str, set[str]]) -> str:
+    typing = [word for word in ("Any", "ClassVar", "Literal") if re.search(rf"\b{word}\b", code)]
+    typing = sorted({*typing, "ClassVar"}) if "CustomModel" in bases else typing
     lines = [f"from typing import {', '.join(typing)}", ""] if typing else []
     lines += ["from pydantic import Field", ""] if "= Field(" in code else []
-    lines += ["from pipeflow.client.model import Model"]
+    lines += [f"from pipeflow.client.model import {', '.join(sorted(bases))}"]
     for module in sorted(elsewhere):
         names = sorted(elsewhere[module])
         line = f"from pipeflow.client.{generation}.models.{module} import {', '.join(names)}"

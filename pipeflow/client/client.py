@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Self
 
 from pipeflow.client.auth import Configuration, TokenSource
 from pipeflow.client.current import CurrentResources
+from pipeflow.client.fields import Fields
 from pipeflow.client.transport import Transport, close_connections
 from pipeflow.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeflow.client.answers import Response
+    from pipeflow.client.definitions import Definitions
 
 
 class Client(CurrentResources):
@@ -23,6 +25,7 @@ class Client(CurrentResources):
             deal = await client.deals.get_deal(42)
 
     `client.deals` and its like are the current view; `client.v1` and `client.v2` are the generations whole.
+    `client.fields` knows the company's custom fields by name; `definitions` is what is known of them already.
     `base_url` is the root without `/v1`; default `PIPEDRIVE_API_URL`. Without a token, `PIPEDRIVE_API_TOKEN` is used.
     """
 
@@ -33,11 +36,15 @@ class Client(CurrentResources):
         api_token: str | None = None,
         base_url: str | None = None,
         transport: Transport | None = None,
+        definitions: Definitions | None = None,
     ) -> None:
         if configuration is None:
             token = api_token or os.environ.get("PIPEDRIVE_API_TOKEN")
             configuration = Configuration(api_key=token, base_url=base_url)
+        elif api_token is not None:
+            configuration = Configuration(api_key=api_token, base_url=base_url or configuration.base_url)
         self.transport = transport or Transport(configuration)
+        self.fields = Fields(self.transport, definitions)
 
     @classmethod
     def from_env(cls) -> Self:

@@ -1,12 +1,15 @@
-"""The base of every generated model, and `UNSET`. Imports pydantic alone."""
+"""The bases of the generated models, and `UNSET`. Imports pydantic, customs and naming."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, TypeAlias
+from typing import Any, BinaryIO, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
+
+from pipeflow import customs
+from pipeflow.naming import FieldNames
 
 
 class Unset:
@@ -32,3 +35,26 @@ class Model(BaseModel):
     """A value from Pipedrive: every field optional, unknown fields kept, nulls tolerated."""
 
     model_config = ConfigDict(extra="allow", defer_build=True, populate_by_name=True, protected_namespaces=())
+
+
+class CustomModel(Model):
+    """A record with custom fields: `custom` reads them, in either version, by name or key."""
+
+    kind: ClassVar[str] = ""
+    # The client puts what it knows of the company into the record's own `__dict__`; a private attribute would cost
+    # every record, nested ones too, a call.
+    _fields: ClassVar[FieldNames | None] = None
+
+    @property
+    def custom(self) -> customs.CustomFields:
+        """The custom fields as Python values: `deal.custom["Contract value"]`.
+
+        By name or key, None where empty. KeyError for an unknown field; ConfigError for a name that two fields have.
+        """
+        return customs.CustomFields(self.kind, custom_values(self), self._fields)
+
+
+def custom_values(record: CustomModel) -> Mapping[str, Any]:
+    """Give a record's custom fields as they came, by key: those of version 2, or version 1's flat ones gathered."""
+    nested = getattr(record, "custom_fields", None)
+    return nested if isinstance(nested, Mapping) else customs.gathered(record.model_extra or {})

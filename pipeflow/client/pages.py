@@ -13,6 +13,7 @@ from pipeflow.client.reading import read_page
 
 T = TypeVar("T")
 Send = Callable[[Operation, Mapping[str, Any]], Awaitable[Response]]
+Tell = Callable[[Sequence[Any]], Awaitable[None]]
 
 log = logging.getLogger("pipeflow.client")
 
@@ -73,9 +74,17 @@ class Page(Generic[T]):
     """
 
     def __init__(
-        self, send: Send, operation: Operation, item: Any, arguments: Mapping[str, Any], most: int | None = None
+        self,
+        send: Send,
+        operation: Operation,
+        item: Any,
+        arguments: Mapping[str, Any],
+        most: int | None = None,
+        *,
+        tell: Tell | None = None,
     ) -> None:
         self._send = send
+        self._tell = tell
         self._operation = operation
         self._item = item
         self._arguments = arguments
@@ -83,7 +92,7 @@ class Page(Generic[T]):
 
     def take(self, most: int) -> Page[T]:
         """Stop after so many records."""
-        return Page(self._send, self._operation, self._item, self._arguments, most)
+        return Page(self._send, self._operation, self._item, self._arguments, most, tell=self._tell)
 
     def __await__(self) -> Generator[Any, None, OnePage[T]]:
         return self._fetch(self._arguments).__await__()
@@ -108,6 +117,8 @@ class Page(Generic[T]):
     async def _fetch(self, arguments: Mapping[str, Any]) -> OnePage[T]:
         response = await self._send(self._operation, arguments)
         data, more = read_page(response, self._item)
+        if self._tell is not None:
+            await self._tell(data)
         return OnePage(data, response, _next(more))
 
     def _largest_pages(self) -> Mapping[str, Any]:

@@ -38,7 +38,9 @@ class Resource:
     async def _send(self, operation_id: str, returns: Any, arguments: Mapping[str, Any]) -> Any:
         """Send an operation (a catalog id); `arguments` go by wire name; `returns` types the data."""
         sent = _living(operation(operation_id))
-        return read(await self._client.transport.send(sent, arguments), returns)
+        found = read(await self._client.fields.send(sent, arguments), returns)
+        await self._client.fields.tell(found if isinstance(found, list) else (found,))
+        return found
 
     async def _download(self, operation_id: str, arguments: Mapping[str, Any]) -> bytes | Path:
         """Fetch a file: its content, or the path in `arguments["to"]` that it was streamed to."""
@@ -48,7 +50,8 @@ class Resource:
 
     def _page(self, operation_id: str, item: type[T], arguments: Mapping[str, Any]) -> Page[T]:
         """Prepare a GET list: awaitable for one page, iterable for all; `item` types one element."""
-        return Page(self._client.transport.send, _living(operation(operation_id)), item, arguments)
+        fields = self._client.fields
+        return Page(fields.send, _living(operation(operation_id)), item, arguments, tell=fields.tell)
 
 
 def _living(sent: Operation) -> Operation:

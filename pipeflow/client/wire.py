@@ -1,4 +1,4 @@
-"""Turns an operation and its arguments into what goes over the wire. Plain data; imports catalog and model alone."""
+"""Turns an operation and its arguments into what goes over the wire. Plain data; imports catalog and customwire."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from pipeflow.catalog import Operation, Parameter
+from pipeflow.client.customwire import flat, nested
 from pipeflow.client.model import UNSET
 
 File = tuple[str, Any, str]
@@ -65,10 +66,16 @@ def _with_custom_fields(operation: Operation, body: dict[str, Any], given: Mappi
     if operation.custom_fields is None or custom is UNSET:
         return body
     body.pop("custom_fields", None)
-    values = _plain(custom, operation)
-    if operation.custom_fields == "flat":
-        return {**body, **(values or {})}
-    return {**body, "custom_fields": values}
+    spaced = operation.custom_fields == "flat"
+    values = {
+        key: moment(value, spaced=spaced) if isinstance(value, datetime) else value
+        for key, value in (custom or {}).items()
+    }
+    if not spaced:
+        return {**body, "custom_fields": nested(values) if custom is not None else None}
+    for key, value in values.items():
+        body |= flat(key, value)
+    return body
 
 
 def _path(operation: Operation, given: Mapping[str, Any]) -> str:

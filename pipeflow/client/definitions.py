@@ -1,0 +1,159 @@
+"""What is known of one company's fields: keys, names, types, options. Plain data; imports customs and errors.
+
+`Definitions` answers what `naming.FieldNames` asks, from what was put into it; who fetches is `fields.py`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeflow.customs import is_custom_key
+from pipeflow.errors import ClientError, ConfigError
+
+KINDS: tuple[str, ...] = ("deal", "person", "organization", "product", "project", "activity")
+"""The kinds of records that have definitions of their own; leads share the custom fields of deals."""
+
+_SHARED = {"lead": "deal"}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDefinition:
+    """One custom field of a company. `type` is Pipedrive's word; `options` are the labels of its choices by id."""
+
+    key: str
+    name: str
+    type: str
+    options: Mapping[int, str] = field(default_factory=dict)
+
+
+class Definitions:
+    """The custom fields of one company, by kind of record; the same object grows as kinds are fetched.
+
+    `missed` are the kinds of which somebody wanted a name that is not known, `asked` when each kind was asked for.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, dict[str, FieldDefinition]] = {}
+        self._keys: dict[str, dict[str, list[str]]] = {}
+        self._trouble: dict[str, ClientError] = {}
+        self.missed: set[str] = set()
+        self.asked: dict[str, float] = {}
+
+    def put(self, kind: str, definitions: Iterable[FieldDefinition]) -> None:
+        """Know the fields of a kind from now on; what was known of it is forgotten."""
+        found = {each.key: each for each in definitions}
+        names: dict[str, list[str]] = {}
+        for each in found.values():
+            names.setdefault(each.name, []).append(each.key)
+        self._kinds[kind], self._keys[kind] = found, names
+        self._trouble.pop(kind, None)
+        self.missed.discard(kind)
+
+    def fail(self, kind: str, trouble: ClientError) -> None:
+        """Remember why the fields of a kind could not be fetched: whoever uses a name is told."""
+        self._trouble[kind] = trouble
+
+    def of(self, kind: str) -> Mapping[str, FieldDefinition] | None:
+        """Give the fields of a kind by key, None where they are not known."""
+        return self._kinds.get(_SHARED.get(kind, kind))
+
+    def all(self) -> Mapping[str, Mapping[str, FieldDefinition]]:
+        """Give everything known, by kind."""
+        return self._kinds
+
+    def trouble(self, kind: str) -> ClientError | None:
+        """Say why the fields of a kind are not known."""
+        return self._trouble.get(_SHARED.get(kind, kind))
+
+    def key(self, kind: str, name: str) -> str:
+        """Give a field's key by its name or key.
+
+        KeyError if there is none; ConfigError, naming both keys, if two fields fit; where the fields of the kind could
+        not be fetched, what that call raised.
+        """
+        home = _SHARED.get(kind, kind)
+        known = self._kinds.get(home)
+        if known is None:
+            return self._unknown(home, name)
+        if name in known:
+            return name
+        keys = self._keys[home].get(name, ())
+        if len(keys) == 1:
+            return keys[0]
+        if keys:
+            raise ConfigError(
+                f"{len(keys)} custom fields of {home} are called {name!r}: write the key of the one you mean, "
+                f"{' or '.join(keys)}."
+            )
+        self.missed.add(home)
+        raise KeyError(self._no_such(home, name))
+
+    def name(self, kind: str, key: str) -> str | None:
+        """Give the field's name, None where the key is unknown."""
+        found = self._field(kind, key)
+        return found.name if found else None
+
+    def options(self, kind: str, key: str) -> Mapping[int, str]:
+        """Give the labels of the field's options by id; empty for other fields."""
+        found = self._field(kind, key)
+        return found.options if found else {}
+
+    def type(self, kind: str, key: str) -> str | None:
+        """Give Pipedrive's type of the field, None where the key is unknown."""
+        found = self._field(kind, key)
+        return found.type if found else None
+
+    def _field(self, kind: str, key: str) -> FieldDefinition | None:
+        known = self._kinds.get(_SHARED.get(kind, kind))
+        return known.get(key) if known else None
+
+    def _unknown(self, home: str, name: str) -> str:
+        """Answer where nothing is known of the kind: a key is a key all the same."""
+        if is_custom_key(name):
+            return name
+        if home in self._trouble:
+            raise self._trouble[home]
+        if home not in KINDS:
+            raise KeyError(f"{home} has no custom fields, so none is called {name!r}")
+        raise ConfigError(
+            f"{name!r}: the custom fields of {home} are not known yet; `await client.fields.load({home!r})` first, "
+            "or use the field's key."
+        )
+
+    def _no_such(self, home: str, name: str) -> str:
+        near = difflib.get_close_matches(name, self._keys[home], 3)
+        meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        return f"{home} has no custom field called {name!r}{meant}"
+
+
+def home_of(kind: str) -> str:
+    """Give the kind whose definitions hold for a kind: leads share those of deals."""
+    return _SHARED.get(kind, kind)
+
+
+def read_definitions(listed: Sequence[Mapping[str, Any]]) -> list[FieldDefinition]:
+    """Read the custom fields among field definitions of version 2; what has no code or name is left out."""
+    return [
+        FieldDefinition(
+            key=each["field_code"],
+            name=each["field_name"],
+            type=str(each.get("field_type") or ""),
+            options=_options(each.get("options")),
+        )
+        for each in listed
+        if isinstance(each.get("field_code"), str)
+        and isinstance(each.get("field_name"), str)
+        and (each.get("is_custom_field") or is_custom_key(each["field_code"]))
+    ]
+
+
+def _options(listed: Any) -> dict[int, str]:
+    given = listed if isinstance(listed, list) else []
+    return {
+        each["id"]: str(each.get("label") or "")
+        for each in given
+        if isinstance(each, Mapping) and isinstance(each.get("id"), int)
+    }

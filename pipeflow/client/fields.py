@@ -1,0 +1,205 @@
+"""A company's custom fields by name: fetches definitions once, resolves what is written, lets records know their names.
+
+Imports definitions, customwire and the catalog; sends through the transport it is given.
+
+Definitions are fetched when they are first needed: when a custom field is written by name, and when an answer has
+values of custom fields. They are fetched again, at most once a minute, when a key or a name comes that they lack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from pipeflow.catalog import Operation, operation
+from pipeflow.client.answers import Response
+from pipeflow.client.auth import Configuration, TokenSource
+from pipeflow.client.customwire import meant
+from pipeflow.client.definitions import KINDS, Definitions, FieldDefinition, home_of, read_definitions
+from pipeflow.client.model import UNSET, CustomModel, custom_values
+from pipeflow.customs import is_custom_key
+from pipeflow.errors import ClientError, ConfigError
+
+if TYPE_CHECKING:
+    from pipeflow.client.transport import Transport
+
+log = logging.getLogger("pipeflow.client")
+
+AGAIN_AFTER = 60.0
+REMEMBERED_COMPANIES = 1000
+_KIND_OF = {
+    "DealsApi": "deal",
+    "LeadsApi": "lead",
+    "OrganizationsApi": "organization",
+    "PersonsApi": "person",
+    "ProductsApi": "product",
+    "ProjectsApi": "project",
+}
+_known: WeakKeyDictionary[asyncio.AbstractEventLoop, OrderedDict[str, Definitions]] = WeakKeyDictionary()
+_fetching: dict[tuple[Definitions, str], asyncio.Task[None]] = {}
+
+
+class Fields:
+    """The custom fields of the company a client acts in: `client.fields`.
+
+        await client.fields.load("deal")                   # only where names are read before anything was fetched
+        for field in await client.fields.of("deal"):
+            print(field.key, field.name, field.type)
+
+    Clients of one account share what was fetched; `definitions` is what is known already. `now` gives seconds that only
+    grow.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        definitions: Definitions | None = None,
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._transport = transport
+        self._given = definitions
+        self._now = now
+
+    @property
+    def definitions(self) -> Definitions:
+        """What is known so far; shared by the clients of one account."""
+        if self._given is None:
+            self._given = _shared(_account_of(self._transport.configuration))
+        return self._given
+
+    async def of(self, kind: str) -> Sequence[FieldDefinition]:
+        """Give the custom fields of a kind of record (`deal`, `person`, …), fetched if they are not known.
+
+        `GET /api/v2/dealFields` and its like, 10 tokens a page of 500. Raises ClientError where that fails.
+        """
+        await self.load(kind)
+        return list((self.definitions.of(kind) or {}).values())
+
+    async def load(self, *kinds: str) -> None:
+        """Fetch what is not known yet of these kinds, else of all; raises ClientError where that fails."""
+        for kind in dict.fromkeys(map(home_of, kinds or KINDS)):
+            if self.definitions.of(kind) is None:
+                await self._fetch(kind)
+
+    async def refresh(self, *kinds: str) -> None:
+        """Fetch these kinds again, else all; raises ClientError where that fails."""
+        for kind in dict.fromkeys(map(home_of, kinds or KINDS)):
+            await self._fetch(kind)
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    async def send(self, sent: Operation, arguments: Mapping[str, Any]) -> Response:
+        """Send an operation whose `custom_fields` may go by name: what leaves has keys and Python values."""
+        given = arguments.get("custom_fields") if sent.custom_fields else None
+        if not given:
+            return await self._transport.send(sent, arguments)
+        written = await self._written(_KIND_OF[sent.id.split(".")[1]], given)
+        return await self._transport.send(sent, {**arguments, "custom_fields": written})
+
+    async def _written(self, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in given.items():
+            if value is UNSET:
+                continue
+            key = await self._key(kind, name)
+            if key in found:
+                raise ConfigError(f"{name!r} is given twice: by its name and by its key {key}.")
+            known = (self.definitions.of(kind) or {}).get(key)
+            found[key] = meant(value, known) if known is not None else value
+        return found
+
+    async def _key(self, kind: str, name: str) -> str:
+        """Find a key; a key, also a suffixed one, needs no look-up; an unknown name is looked up again."""
+        if is_custom_key(name[:40]):
+            return name
+        await self.load(kind)
+        try:
+            return self.definitions.key(kind, name)
+        except KeyError:
+            await self._fetch_again(home_of(kind))
+        try:
+            return self.definitions.key(kind, name)
+        except KeyError as error:
+            raise ConfigError(f"{error.args[0]}.") from None
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    async def tell(self, records: Sequence[Any]) -> None:
+        """Let records know their fields' names and types. Never raises: who uses a name is told what went wrong."""
+        mine = [record for record in records if isinstance(record, CustomModel)]
+        if not mine:
+            return
+        definitions = self.definitions
+        kind = home_of(mine[0].kind)
+        if kind in definitions.missed or any(_lacks(definitions, kind, record) for record in mine):
+            try:
+                await self._fetch_again(kind)
+            except ClientError as error:
+                log.info("The custom fields of %s could not be fetched: %s", kind, error)
+        for record in mine:
+            record.__dict__["_fields"] = definitions
+
+    # -- fetching ------------------------------------------------------------------------------------------------------
+
+    async def _fetch_again(self, kind: str) -> None:
+        """Fetch, unless that was done within the last minute."""
+        asked = self.definitions.asked.get(kind)
+        if asked is None or self._now() - asked >= AGAIN_AFTER or (self.definitions, kind) in _fetching:
+            await self._fetch(kind)
+
+    async def _fetch(self, kind: str) -> None:
+        """Fetch a kind once for any number of callers."""
+        mine = (self.definitions, kind)
+        fetching = _fetching.get(mine)
+        if fetching is None:
+            fetching = _fetching[mine] = asyncio.get_running_loop().create_task(self._fetch_all(kind))
+            fetching.add_done_callback(lambda _: _fetching.pop(mine, None))
+        await asyncio.shield(fetching)
+
+    async def _fetch_all(self, kind: str) -> None:
+        self.definitions.asked[kind] = self._now()
+        try:
+            self.definitions.put(kind, await self._pages(kind))
+        except ClientError as error:
+            self.definitions.fail(kind, error)
+            raise
+
+    async def _pages(self, kind: str) -> list[FieldDefinition]:
+        from pipeflow.client.pages import Page
+
+        noun = kind.capitalize()
+        asked = operation(f"v2.{noun}FieldsApi.get{noun}Fields")
+        pages: Page[Any] = Page(self._transport.send, asked, Any, {})
+        return read_definitions([each async for each in pages if isinstance(each, Mapping)])
+
+
+def _account_of(configuration: Configuration | TokenSource) -> str:
+    if not isinstance(configuration, Configuration):
+        return configuration.account
+    told = f"{configuration.root} {sorted(configuration.credentials().items())}"
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _shared(account: str) -> Definitions:
+    """Give what the clients of an account know together, as long as their loop lives."""
+    companies = _known.setdefault(asyncio.get_running_loop(), OrderedDict())
+    found = companies.setdefault(account, Definitions())
+    companies.move_to_end(account)
+    if len(companies) > REMEMBERED_COMPANIES:
+        companies.popitem(last=False)
+    return found
+
+
+def _lacks(definitions: Definitions, kind: str, record: CustomModel) -> bool:
+    """Say whether a record has a value of a custom field that is not known."""
+    known = definitions.of(kind)
+    if known is None:
+        return any(value is not None for value in custom_values(record).values())
+    return not custom_values(record).keys() <= known.keys()
