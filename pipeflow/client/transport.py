@@ -33,7 +33,10 @@ _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKe
 
 
 class Observer(Protocol):
-    """Somebody who must know of every write: `before` it is sent, and `after` its outcome is known."""
+    """Somebody who must know of every write: `before` it is sent, and `after` its outcome is known.
+
+    A `Response` that `before` returns stands for Pipedrive's answer: nothing is sent.
+    """
 
     async def before(self, operation: Operation, arguments: Mapping[str, Any]) -> object | None:
         """Note the intent; what is returned is handed to `after`. Raising keeps the write from being sent."""
@@ -59,23 +62,28 @@ class Transport:
         self.configuration = configuration
         self.timeout = configuration.timeout if isinstance(configuration, Configuration) else TIMEOUT
         self.captures: list[list[Response]] = []
-        self._observer = observer
+        self.observer = observer
         self._backend = backend
         self._sleep = sleep
 
     async def send(self, operation: Operation, arguments: Mapping[str, Any]) -> Response:
         """Send one operation and give its checked answer; raises ClientError."""
         outgoing = prepare(operation, arguments)
-        if self._observer is None or operation.method == "GET":
+        observer = self.observer
+        if observer is None or operation.method == "GET":
             return await self._repeat(outgoing)
         given = {wire: value for wire, value in arguments.items() if value is not UNSET}
-        token = await self._observer.before(operation, given)
+        token = await observer.before(operation, given)
+        if isinstance(token, Response):
+            for sent in self.captures:
+                sent.append(token)
+            return token
         try:
             response = await self._repeat(outgoing)
         except ClientError as error:
-            await self._observer.after(token, error)
+            await observer.after(token, error)
             raise
-        await self._observer.after(token, response)
+        await observer.after(token, response)
         return response
 
     async def _repeat(self, outgoing: Outgoing) -> Response:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeflow.engine.twins import is_stale, is_twin, state_after
+from pipeflow.engine.writes import Cause, Hold, Ledger
 from pipeflow.events import names_of, normalise
 from pipeflow.registry import Registry
 from pipeflow.store.base import Dispatch, NewRun, Owned, RecordState, Run, Store, StoredEvent
@@ -16,23 +17,50 @@ Key = tuple[int, str, str]
 
 
 class Dispatcher:
-    """Decides for each stored event what it is called, whether it is stale, and which handlers run on it."""
+    """Decides for each stored event what it is called, whether it is stale, and which handlers run on it.
 
-    def __init__(self, store: Store, registry: Registry) -> None:
+    An event that may tell what we are writing right now is left where it is, and so are later ones of its record;
+    `wake_at` says when the first of them has waited long enough.
+    """
+
+    def __init__(self, store: Store, registry: Registry, ledger: Ledger) -> None:
+        self.wake_at: float | None = None
         self._store = store
         self._registry = registry
+        self._ledger = ledger
 
     async def step(self, owned: Owned, now: float) -> tuple[list[StoredEvent], list[Run]]:
         """Dispatch the next events, oldest first; give them as they are stored now, and the runs made."""
+        held: dict[Key, float] = {}
+        decided: list[tuple[StoredEvent, Dispatch]] = []
         events = await self._store.undispatched(owned, limit=BATCH)
-        if not events:
+        while events:
+            decided = await self._decide_all(events, held)
+            if decided:
+                break
+            events = await self._store.undispatched(owned, limit=BATCH, after=events[-1].id)
+        self.wake_at = min(held.values(), default=None)
+        if not decided:
             return [], []
-        known = await self._store.records({_key(event) for event in events})
-        decisions = [self._decide(event, known) for event in events]
-        runs = await self._store.dispatch(decisions, owned, now)
-        return [_dispatched(*pair, now) for pair in zip(events, decisions, strict=True)], runs
+        runs = await self._store.dispatch([decision for _, decision in decided], owned, now)
+        return [_dispatched(*pair, now) for pair in decided], runs
 
-    def _decide(self, event: StoredEvent, known: dict[Key, RecordState]) -> Dispatch:
+    async def _decide_all(
+        self, events: Sequence[StoredEvent], held: dict[Key, float]
+    ) -> list[tuple[StoredEvent, Dispatch]]:
+        """Decide for all events but those that are held back."""
+        known = await self._store.records({_key(event) for event in events})
+        await self._ledger.prepare(events)
+        decided: list[tuple[StoredEvent, Dispatch]] = []
+        for event in events:
+            decision = None if held and _key(event) in held else self._decide(event, known)
+            if isinstance(decision, Dispatch):
+                decided.append((event, decision))
+            elif decision is not None:
+                held[_key(event)] = decision.until
+        return decided
+
+    def _decide(self, event: StoredEvent, known: dict[Key, RecordState]) -> Dispatch | Hold:
         if event.source == "tick":
             return self._decide_tick(event)
         try:
@@ -43,12 +71,29 @@ class Dispatcher:
         before = known.get(_key(event))
         if is_twin(event, payload, before):
             return Dispatch(event.id, names, "twin")
+        runs = self._runs(event, names)
+        cause = self._ledger.judge(event, payload, is_new=before is None) if runs else None
+        if isinstance(cause, Hold):
+            return cause
         stale = is_stale(event, before)
         state: RecordState | None = None
         if not stale:
             state = known[_key(event)] = state_after(event, payload, before)
-        runs = self._runs(event, names)
+        if cause is not None:
+            return self._decide_echo(Dispatch(event.id, names, "echo", stale, record=state), cause, runs)
         return Dispatch(event.id, names, "dispatched" if runs else "unmatched", stale, runs=runs, record=state)
+
+    def _decide_echo(self, decision: Dispatch, cause: Cause, runs: tuple[NewRun, ...]) -> Dispatch:
+        """Wake those that are not in the chain which caused the event, and those that want to hear themselves."""
+        handlers = self._registry.handlers
+        woken = tuple(run for run in runs if run.handler not in cause.chain or not handlers[run.handler].ignore_self)
+        return replace(
+            decision,
+            status="dispatched" if woken else "echo",
+            runs=woken,
+            cause_run_id=cause.run_id,
+            chain=cause.chain,
+        )
 
     def _decide_tick(self, event: StoredEvent) -> Dispatch:
         job = self._registry.jobs.get(event.record_id)
@@ -66,7 +111,15 @@ class Dispatcher:
 
 
 def _dispatched(event: StoredEvent, decision: Dispatch, now: float) -> StoredEvent:
-    return replace(event, names=decision.names, status=decision.status, stale=decision.stale, dispatched_at=now)
+    return replace(
+        event,
+        names=decision.names,
+        status=decision.status,
+        stale=decision.stale,
+        dispatched_at=now,
+        cause_run_id=decision.cause_run_id,
+        chain=decision.chain,
+    )
 
 
 def _key(event: StoredEvent) -> Key:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.retry import Decision, decide
+from pipeflow.engine.writes import Ledger, RunWrites
 from pipeflow.errors import NotConnected
 from pipeflow.events import Event, build_event, normalise
 from pipeflow.registry import Argument, Handler, Job, logger_of
@@ -44,9 +45,9 @@ class OnceMemory:
 class Executor:
     """Executes attempts. `slots` threads are kept for handlers that are plain functions."""
 
-    def __init__(
-        self, store: Store, accounts: Accounts, delays: Sequence[float], slots: int, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, ledger: Ledger, accounts: Accounts, delays: Sequence[float], slots: int) -> None:
+        store, clock = ledger.store, ledger.clock
+        self._ledger = ledger
         self._accounts = accounts
         self._delays = delays
         self._clock = clock
@@ -80,15 +81,28 @@ class Executor:
         event = _event_of(stored, account, run)
         if isinstance(entry, Handler) and entry.when is not None and not entry.when(event, None):
             return f"{entry.when} is false"
-        given = {name: self._given(wanted, entry, run, event, account) for name, wanted in entry.arguments.items()}
-        if entry.is_async:
-            await entry.function(**given)
-        else:
-            await asyncio.get_running_loop().run_in_executor(self._threads, partial(entry.function, **given))
+        writes = RunWrites(self._ledger, account, run, stored.chain) if account else None
+        given = {
+            name: self._given(wanted, entry, run, event, account, writes) for name, wanted in entry.arguments.items()
+        }
+        try:
+            if entry.is_async:
+                await entry.function(**given)
+            else:
+                await asyncio.get_running_loop().run_in_executor(self._threads, partial(entry.function, **given))
+        finally:
+            if writes is not None and writes.count:
+                await writes.close()
         return None
 
     def _given(
-        self, wanted: Argument, entry: Handler | Job, run: Run, event: Event[Any], account: Account | None
+        self,
+        wanted: Argument,
+        entry: Handler | Job,
+        run: Run,
+        event: Event[Any],
+        account: Account | None,
+        writes: RunWrites | None,
     ) -> Any:
         """Give what one parameter asks for."""
         if wanted == "event":
@@ -99,7 +113,11 @@ class Executor:
             return logger_of(entry)
         if account is None:
             raise NotConnected(f"Company {run.company} has no connected account; connect one to go on.")
-        return account if wanted == "account" else self._accounts.client_for(account, run)
+        if wanted == "account":
+            return account
+        client = self._accounts.client_for(account, run)
+        client.transport.observer = writes
+        return client
 
     async def _failed(self, error: BaseException, run: Run) -> tuple[Closing, float]:
         decision = decide(error, run.attempts, self._delays)

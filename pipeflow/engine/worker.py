@@ -13,6 +13,7 @@ from pipeflow.engine.dispatch import Dispatcher
 from pipeflow.engine.execute import Executor
 from pipeflow.engine.lanes import Ready
 from pipeflow.engine.observers import Observer
+from pipeflow.engine.writes import Ledger
 from pipeflow.errors import StoreError, StoreUnavailable
 from pipeflow.registry import Handler, Job, Registry
 from pipeflow.settings import Settings
@@ -52,8 +53,10 @@ class Engine:
         self._store = store
         self._registry = registry
         self._clock = clock
-        self._dispatcher = Dispatcher(store, registry)
-        self._executor = Executor(store, accounts, settings.retry_delays, settings.concurrency, clock)
+        self._ledger = Ledger(store, clock)
+        self._ledger.on_settled = lambda: self._woken.set()
+        self._dispatcher = Dispatcher(store, registry, self._ledger)
+        self._executor = Executor(self._ledger, accounts, settings.retry_delays, settings.concurrency)
         limits = {handler.name: handler.concurrency for handler in registry.handlers.values()}
         self._ready = Ready(settings.concurrency, {**limits, **dict.fromkeys(registry.jobs, 1)})
         self._events: OrderedDict[int, StoredEvent] = OrderedDict()
@@ -69,6 +72,7 @@ class Engine:
     async def start(self) -> None:
         """Take up what a dead owner left, then work until `stop`."""
         suspects = await self._store.recover(ALL, self._clock())
+        await self._ledger.begin()
         self._store.on_change(self._woken.set)
         self._loop_task = asyncio.create_task(self._work(suspects), name="engine")
 
@@ -85,6 +89,7 @@ class Engine:
         await asyncio.gather(*self._attempts, return_exceptions=True)
         self._loop_task.cancel()
         await asyncio.gather(self._loop_task, return_exceptions=True)
+        await self._ledger.end()
         self._executor.close()
 
     async def _work(self, suspects: list[Run]) -> None:
@@ -145,6 +150,8 @@ class Engine:
         due_at = await self._store.next_due_at(ALL)
         waits = [due_at] if due_at is not None else []
         waits.extend(self._resting.values())
+        if self._dispatcher.wake_at is not None:
+            waits.append(self._dispatcher.wake_at)
         pause = LONGEST_SLEEP
         if waits:
             pause = min(max(min(waits) - self._clock(), SHORTEST_SLEEP if self._ready_or_blocked() else 0.01), pause)

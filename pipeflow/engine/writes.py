@@ -101,8 +101,8 @@ class Ledger:
 
     def __init__(self, store: Store, clock: Callable[[], float], *, shared: bool = False) -> None:
         self.on_settled: Callable[[], None] = lambda: None
-        self._store = store
-        self._clock = clock
+        self.store = store
+        self.clock = clock
         self._shared = shared
         self._companies: dict[int, _Company] = {}
         self._user_of: dict[int, str] = {}
@@ -114,7 +114,7 @@ class Ledger:
     # Writing ------------------------------------------------------------------------------------------------------
     async def begin(self) -> None:
         """Take up what a dead owner left: nobody will learn any more how its open writes ended."""
-        now = self._clock()
+        now = self.clock()
         await self._read_users()
         await self._cover(now - KEPT_SECONDS)
         if self._shared:
@@ -125,7 +125,7 @@ class Ledger:
 
     async def intend(self, write: Write, user_id: int) -> Write:
         """Commit the intent of a write; gives it with its id."""
-        stored = replace(write, id=await self._store.add_write(write))
+        stored = replace(write, id=await self.store.add_write(write))
         self._user_of[write.account_id] = str(user_id)
         self._take(stored)
         return stored
@@ -135,7 +135,7 @@ class Ledger:
         record_id = write.record_id
         if record_id is None and outcome == "done" and answer and answer.get("id") is not None:
             record_id = str(answer["id"])
-        now = self._clock()
+        now = self.clock()
         ended = replace(write, outcome=outcome, settled_at=now, record_id=record_id, answer=answer)
         self._take(ended)
         if outcome == "done":
@@ -155,8 +155,8 @@ class Ledger:
         await asyncio.gather(*self._settling, return_exceptions=True)
 
     async def _commit(self, ended: Write) -> None:
-        await self._store.settle_write(
-            ended.id, ended.outcome or "unknown", self._clock(), record_id=ended.record_id, answer=ended.answer
+        await self.store.settle_write(
+            ended.id, ended.outcome or "unknown", self.clock(), record_id=ended.record_id, answer=ended.answer
         )
 
     async def _commit_later(self, ended: Write) -> None:
@@ -195,7 +195,7 @@ class Ledger:
         """Read from the store what judging these events may need and memory does not hold."""
         if self._covered_from is None:
             await self.begin()
-        now = self._clock()
+        now = self.clock()
         if now - self._pruned_at > PRUNE_SECONDS:
             self._prune(now)
         told = [_earliest_cause(event) for event in events if event.source != "tick"]
@@ -217,7 +217,7 @@ class Ledger:
         if not traces:
             return None
         until = event.received_at + HOLD_SECONDS
-        now = self._clock()
+        now = self.clock()
         if now < until and any(_is_open(trace.write, event, now) for trace in traces):
             return Hold(until)
         found = first_told(Told(event, payload), traces)
@@ -251,12 +251,12 @@ class Ledger:
 
     # Memory -------------------------------------------------------------------------------------------------------
     async def _read_users(self) -> None:
-        self._user_of |= {account.id: str(account.user_id) for account in await self._store.accounts()}
+        self._user_of |= {account.id: str(account.user_id) for account in await self.store.accounts()}
 
     async def _cover(self, since: float) -> None:
         """Hold all writes intended since then."""
         until = self._covered_from
-        for write in await self._store.writes(since=since):
+        for write in await self.store.writes(since=since):
             if until is None or write.intended_at < until:
                 self._take(write)
             self._read_until = max(self._read_until, write.intended_at)
@@ -271,7 +271,7 @@ class Ledger:
             if trace.write.settled_at is None
         ]
         since = min([self._read_until - SLACK, *opened])
-        for write in await self._store.writes(since=since):
+        for write in await self.store.writes(since=since):
             if write.account_id not in self._user_of:
                 await self._read_users()
             self._take(write)
@@ -289,22 +289,17 @@ class Ledger:
 
 
 class RunWrites:
-    """Notes the writes of one attempt: the observer of the client that its handler is given."""
+    """Notes the writes of one attempt: the observer of the client that its handler is given.
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        store: Store,
-        clock: Callable[[], float],
-        account: Account,
-        run: Run,
-        chain: tuple[str, ...],
-    ) -> None:
+    `count` says how many there were, `last_at` when the last one was intended.
+    """
+
+    def __init__(self, ledger: Ledger, account: Account, run: Run, chain: tuple[str, ...]) -> None:
         self.count = 0
         self.last_at: float | None = None
         self._ledger = ledger
-        self._store = store
-        self._clock = clock
+        self._store = ledger.store
+        self._clock = ledger.clock
         self._account = account
         self._run = run
         self._chain = chain

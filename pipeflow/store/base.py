@@ -18,9 +18,10 @@ PARTITIONS = 64
 
 Source = Literal["delivery", "poll", "tick", "replay", "account"]
 """How we learned of an event; `account`: pipeflow tells what became of one of its own accounts."""
-EventStatus = Literal["stored", "dispatched", "unmatched", "unreadable", "twin"]
+EventStatus = Literal["stored", "dispatched", "unmatched", "unreadable", "twin", "echo"]
 """stored: not dispatched yet · dispatched: runs were made · unmatched: no handler wanted it · unreadable: no JSON
-object of a shape we know, kept as it came · twin: the late delivery of a change that polling had found already."""
+object of a shape we know, kept as it came · twin: the late delivery of a change that polling had found already ·
+echo: only handlers that caused it themselves would hear it."""
 RunStatus = Literal["pending", "running", "succeeded", "skipped", "dead"]
 AttemptOutcome = Literal["succeeded", "skipped", "failed", "gave_up", "paused", "released", "interrupted"]
 """failed: an exception or Retry · gave_up: GiveUp · paused: trouble of the account, does not count · released: handed
