@@ -23,7 +23,10 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something that happened to a record; `meta` holds what a merge adds."""
+    """Something that happened to a record; `meta` holds what a merge adds.
+
+    `as_given`: nothing happened, it is only told, with both records as they are.
+    """
 
     kind: str
     action: Action
@@ -35,3 +38,4 @@ class Change:
     event_id: str
     correlation_id: str
     meta: dict[str, Any] = field(default_factory=dict)
+    as_given: bool = False

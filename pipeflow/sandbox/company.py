@@ -183,29 +183,36 @@ class Company:
 
     # Telling
 
-    def tell(self, kind: str, action: Action, before: Record | None, after: Record | None, actor: Actor) -> None:
-        """Tell everybody who listens of a change that was made elsewhere."""
-        self._tell(kind, action, before, after, actor)
+    def announce(self, kind: str, action: Action, before: Record | None, after: Record | None, actor: Actor) -> str:
+        """Tell of something that did not happen here; gives the event's id."""
+        change = self._made(kind, action, before, after, actor, as_given=True)
+        self._spread(change)
+        return change.event_id
 
     def _tell(
         self, kind: str, action: Action, before: Record | None, after: Record | None, actor: Actor, **meta: Any
     ) -> None:
-        if kind in SILENT_KINDS:
-            return
-        record = after or before or {}
+        if kind not in SILENT_KINDS:
+            self._spread(self._made(kind, action, before, after, actor, meta=meta))
+
+    def _made(
+        self, kind: str, action: Action, before: Record | None, after: Record | None, actor: Actor, **more: Any
+    ) -> Change:
         number = self.next_number("event")
-        change = Change(
+        return Change(
             kind=kind,
             action=action,
-            record_id=record["id"],
+            record_id=(after or before or {}).get("id"),
             before=before,
             after=after,
             actor=actor,
             time=self.clock.stamp(),
             event_id=self.new_uuid(f"event/{number}"),
             correlation_id=self.new_uuid(f"correlation/{number}"),
-            meta=meta,
+            **more,
         )
+
+    def _spread(self, change: Change) -> None:
         for listener in self.listeners:
             listener(self, change)
 

@@ -48,6 +48,7 @@ class Control:
             ("GET", "clock"): self._clock,
             ("POST", "clock"): self._set_clock,
             ("POST", "act"): self._act,
+            ("POST", "tell"): self._tell,
             ("GET", "team"): self._team,
             ("POST", "team"): self._set_team,
             ("GET", "oauth"): self._grants,
@@ -197,6 +198,9 @@ class Control:
 
     async def _act(self, incoming: Incoming, body: Record) -> Any:
         return self._sandbox.act(**body)
+
+    async def _tell(self, incoming: Incoming, body: Record) -> Any:
+        return {"event_id": self._sandbox.tell(**body)}
 
     async def _team(self, incoming: Incoming, body: Record) -> Any:
         return {"rate": self._sandbox.team.rate}

@@ -85,6 +85,8 @@ class Telling:
         return v1_time(self._change.time) if self._old_dates else self._change.time
 
     def _view(self, record: Record, *, fresh: bool = False) -> Record:
+        if self._change.as_given:
+            return record
         data = hook_data(self._company, self._change.kind, record, fresh=fresh)
         if self._old_dates:
             data |= {name: v1_time(data[name]) for name in ("add_time", "update_time")}
@@ -101,7 +103,7 @@ class Telling:
         if change.before is None:
             return None
         before = self._view(change.before)
-        if change.after is None:
+        if change.after is None or self._change.as_given:
             return before
         after = self._data or {}
         changed: Record = {

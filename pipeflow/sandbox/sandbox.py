@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from pipeflow.sandbox.answers import Record
-from pipeflow.sandbox.changes import Actor, Change, Source
+from pipeflow.sandbox.changes import Action, Actor, Change, Source
 from pipeflow.sandbox.clock import Clock
 from pipeflow.sandbox.company import Company
 from pipeflow.sandbox.faults import Faults
@@ -136,10 +136,12 @@ class Sandbox:
         source: Source = "app",
         bulk: bool = False,
         into: Any = None,
+        delete_first: bool = True,
     ) -> Record:
         """Do what a person does: `add`, `change`, `delete` or `merge` a record; gives it as the state keeps it.
 
-        `changes` are the fields in generation 2's names. A merge puts the record `id` into the record `into`.
+        `changes` are the fields in generation 2's names. A merge puts the record `id` into the record `into`;
+        `delete_first` is the order in which its two halves are told.
         """
         home = self.home(company)
         actor = self.actor(home, user, source=source, bulk=bulk)
@@ -151,8 +153,25 @@ class Sandbox:
         if action == "delete":
             return home.delete(kind, id, actor)
         if action == "merge":
-            return merge(home, kind, id, into, actor, delete_first=not bulk)
+            return merge(home, kind, id, into, actor, delete_first=delete_first)
         raise ValueError(f"there is no action {action!r}; there are add, change, delete, merge")
+
+    def tell(
+        self,
+        kind: str,
+        action: Action = "change",
+        *,
+        data: Record | None = None,
+        previous: Record | None = None,
+        company: str | None = None,
+        user: int | None = None,
+    ) -> str:
+        """Deliver an event that no change made, with `data` and `previous` as given; gives its id.
+
+        For what nobody has seen yet: an entity that comes next year, a record with odd values.
+        """
+        home = self.home(company)
+        return home.announce(kind, action, previous, data, self.actor(home, user))
 
     def home(self, domain: str | None) -> Company:
         """Give a company by its domain, the first by default."""

@@ -19,10 +19,11 @@ PATIENCE = 10.0
 
 @dataclass
 class Receiver:
-    """What a webhook's URL leads to: keeps every POST and answers with `status`."""
+    """What a webhook's URL leads to: keeps every POST and answers with `status`; answers a GET with `probe`."""
 
     url: str = ""
     status: int = 200
+    probe: int = 405
     headers: dict[str, str] = field(default_factory=dict)
     wait: asyncio.Event | None = None
     got: list[tuple[dict[str, str], Any]] = field(default_factory=list)
@@ -52,7 +53,7 @@ class Receiver:
         first, *lines = head.split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        status = 405
+        status = self.probe
         if not first.startswith("GET"):
             async with self._more:
                 self.got.append((headers, json.loads(body) if body else None))
@@ -67,7 +68,10 @@ class Receiver:
 
 @pytest.fixture
 def sandbox() -> Sandbox:
-    return Sandbox(seed=1)
+    """A sandbox that sends one delivery after the other, so that tests may count on their order."""
+    made = Sandbox(seed=1)
+    made.webhooks.set_modes(parallel=1)
+    return made
 
 
 @pytest.fixture
@@ -106,3 +110,10 @@ async def subscribe(client: httpx.AsyncClient, receiver: Receiver, **more: Any) 
     """Add a webhook for everything."""
     body = {"subscription_url": receiver.url, "event_action": "*", "event_object": "*", "name": "test"} | more
     return await data(client, "POST", "/v1/webhooks", body)
+
+
+async def act(client: httpx.AsyncClient, action: str, **what: Any) -> Any:
+    """Do what a person does in the app, through the control surface."""
+    answer = await client.post("/_sandbox/act", json={"action": action, **what})
+    assert answer.is_success, answer.text
+    return answer.json()
