@@ -89,6 +89,11 @@ class Settings(BaseSettings):
     concurrency: int = _setting("PIPEFLOW_CONCURRENCY", default=20, meaning="attempts at once")
     grace_seconds: float = _setting("PIPEFLOW_GRACE_SECONDS", default=20.0, meaning="seconds to finish at SIGTERM")
     retention_days: float = _setting("PIPEFLOW_RETENTION_DAYS", default=30.0, meaning="days of history kept")
+    reconcile_tokens: int = _setting(
+        "PIPEFLOW_RECONCILE_TOKENS",
+        default=10_000,
+        meaning="API tokens a day, per company, for asking Pipedrive what was missed; 0 for never",
+    )
     log_format: Literal["console", "json"] | None = _setting(
         "PIPEFLOW_LOG_FORMAT", meaning="console or json; without it, by terminal"
     )
@@ -203,6 +208,11 @@ class Settings(BaseSettings):
     def _check_grace(cls, value: float) -> float:
         return value if value >= 0 and math.isfinite(value) else _refuse(_HINTS["grace_seconds"])
 
+    @field_validator("reconcile_tokens", mode="after")
+    @classmethod
+    def _check_tokens(cls, value: int) -> int:
+        return value if value >= 0 else _refuse(_HINTS["reconcile_tokens"])
+
     @field_validator("retention_days", mode="after")
     @classmethod
     def _check_retention(cls, value: float) -> float:
@@ -216,6 +226,7 @@ _HINTS = {
     "concurrency": "write a whole number of at least 1",
     "grace_seconds": "write seconds, 0 or more",
     "retention_days": "write a number of days above 0",
+    "reconcile_tokens": "write a whole number, 0 or more",
     "log_format": "write console or json",
 }
 

@@ -1,0 +1,379 @@
+"""One look at a company's Pipedrive: lists what changed, and stores the events that nobody delivered.
+
+Imports client, store rows and the shapes. What it finds is a delivery that never came, in the shape of one: with the
+state after, and with what changed against the last state known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+from pipeflow.catalog import operation
+from pipeflow.client.client import Client
+from pipeflow.client.pages import LARGEST_PAGE, OnePage, Page
+from pipeflow.engine.shapes import added_at, as_delivered, differences, is_deleted, updated_at
+from pipeflow.engine.sources import ONE_OF, Need, Source, wants
+from pipeflow.errors import BadRequest, ClientError, Forbidden, Gone, Invalid, NotFound, PaymentRequired
+from pipeflow.events import partition_of, pipedrive_action
+from pipeflow.store.base import Account, NewEvent, Proof, RecordState, Store
+
+OVERLAP = 60.0
+IDS_AT_ONCE = 100
+_OF_ONE_LIST = (BadRequest, Forbidden, NotFound, Gone, Invalid, PaymentRequired)
+"""What one list refuses (a plan or a scope does not have it), while the others may answer."""
+
+Listed = Mapping[str, Any]
+
+
+class BudgetSpentError(Exception):
+    """What may be spent on looking is spent; the rest is looked at when there is more."""
+
+
+class Purse:
+    """The API tokens that a look may spend (None: as many as it takes)."""
+
+    def __init__(self, most: float | None) -> None:
+        self.most = most
+        self.spent = 0
+
+    def pay(self, tokens: int) -> None:
+        """Spend tokens, or raise BudgetSpentError."""
+        if self.most is not None and self.spent + tokens > self.most:
+            raise BudgetSpentError
+        self.spent += tokens
+
+
+@dataclass
+class Look:
+    """What is being looked at, and what was found so far. Times are seconds on Pipedrive's clock, but for `now`.
+
+    `alive` is called before each page, so that nobody takes a long look for a dead one.
+    """
+
+    store: Store
+    client: Client
+    account: Account
+    needs: Collection[Need]
+    purse: Purse
+    now: float
+    alive: Callable[[], Awaitable[object]]
+    changes: int = 0
+    added: int = 0
+    since: float | None = None
+    until: float = 0.0
+    kinds: dict[str, None] = field(default_factory=dict)
+    troubles: list[str] = field(default_factory=list)
+    unfinished: list[Source] = field(default_factory=list)
+
+    @property
+    def company(self) -> int:
+        """Whose Pipedrive it is."""
+        return self.account.company
+
+    async def at(self, sources: Sequence[Source]) -> Proof:
+        """Look at each source, from its watermark on; a source without one begins here and tells nothing.
+
+        A list that this plan or app has not is left out and named in the proof. Other trouble ends the look, and what
+        was not looked at is in `unfinished`.
+        """
+        watermarks = await self.store.watermarks(self.company)
+        for number, source in enumerate(sources):
+            try:
+                await self._look_at(source, watermarks.get(source.name))
+            except BudgetSpentError:
+                self.unfinished += [source, *sources[number + 1 :]]
+                self.troubles.append(f"not looked at for want of tokens: {_names(self.unfinished)}")
+                break
+            except _OF_ONE_LIST as error:
+                self.troubles.append(str(error))
+            except ClientError as error:
+                self.unfinished += [source, *sources[number + 1 :]]
+                self.troubles.append(f"{error} Not looked at: {_names(self.unfinished)}.")
+                break
+        return self._proof()
+
+    def _proof(self) -> Proof:
+        until = self.until or self.now
+        return Proof(
+            company=self.company,
+            kinds=tuple(self.kinds),
+            since=until if self.since is None else self.since,
+            until=until,
+            changes=self.changes,
+            known=self.changes - self.added,
+            added=self.added,
+            proven_at=self.now,
+            error="; ".join(self.troubles) or None,
+            tokens=self.purse.spent,
+        )
+
+    async def _look_at(self, source: Source, watermark: float | None) -> None:
+        if watermark is None:
+            await self._begin(source)
+            return
+        self.kinds[source.kind] = None
+        if source.way == "known":
+            await self._ask_for_known(source)
+            return
+        self.since = watermark if self.since is None else min(self.since, watermark)
+        if source.way == "whole":
+            await self._compare_whole(source)
+        else:
+            await self._compare(source, watermark)
+
+    # Beginning --------------------------------------------------------------------------------------------------------
+    async def _begin(self, source: Source) -> None:
+        """Set the watermark at the newest change there is, and keep the last states of records, as far as they go.
+
+        They go as far as half of what is left to spend: whoever changed last comes first, and changes next.
+        """
+        if source.way == "known":
+            await self._move(source, 0.0)
+            return
+        arguments = {name: _NEWEST_FIRST.get(name, value) for name, value in source.arguments.items()}
+        enough = None if self.purse.most is None else (self.purse.most + self.purse.spent) / 2
+        marked = False
+        async for page in self._pages(source, arguments):
+            listed = _records(page)
+            await self._keep(source.kind, listed)
+            if not marked:
+                newest = max((_moment(source, one) or 0.0 for one in listed), default=0.0)
+                await self._move(source, self.until if source.way == "whole" else newest)
+                marked = True
+            needed = source.way == "whole" or wants(self.needs, source.kind, "updated", "deleted")
+            if not needed or (enough is not None and self.purse.spent >= enough):
+                return
+
+    async def _keep(self, kind: str, listed: Sequence[Listed]) -> None:
+        states = [self._state(kind, one) for one in listed]
+        if states:
+            await self.store.save_records(states)
+
+    def _state(self, kind: str, listed: Listed) -> RecordState:
+        return RecordState(
+            company=self.company,
+            kind=kind,
+            record_id=str(listed["id"]),
+            update_time=updated_at(listed),
+            source="poll",
+            state=orjson.dumps(as_delivered(kind, listed)),
+            deleted=is_deleted(kind, listed),
+        )
+
+    # Comparing --------------------------------------------------------------------------------------------------------
+    async def _compare(self, source: Source, watermark: float) -> None:
+        oldest = watermark - OVERLAP
+        arguments = dict(source.arguments)
+        if source.way == "since":
+            arguments["updated_since"] = _whole_seconds(oldest)
+        reached, in_order = watermark, source.way == "since"
+        try:
+            async for page in self._pages(source, arguments):
+                listed = _records(page)
+                await self._tell(source, listed, watermark)
+                moments = [moment for one in listed if (moment := _moment(source, one)) is not None]
+                in_order = in_order and moments == sorted(moments)
+                reached = max(reached, *moments) if moments else reached
+                if source.way == "newest" and moments and min(moments) < oldest:
+                    break
+        except (BudgetSpentError, ClientError):
+            if in_order:
+                await self._move(source, reached)
+            raise
+        await self._move(source, reached)
+
+    async def _compare_whole(self, source: Source) -> None:
+        seen: set[str] = set()
+        async for page in self._pages(source, source.arguments):
+            listed = _records(page)
+            seen.update(str(one["id"]) for one in listed)
+            await self._tell(source, listed, float("inf"))
+        await self._move(source, self.until)
+        if not seen:
+            return
+        gone = [record_id async for record_id in self._known_ids(source.kind) if record_id not in seen]
+        for start in range(0, len(gone), IDS_AT_ONCE):
+            await self._tell_gone(source.kind, gone[start : start + IDS_AT_ONCE])
+
+    async def _ask_for_known(self, source: Source) -> None:
+        """Ask for the records we know, a hundred at a time; those that are missing one by one."""
+        known: list[str] = []
+        async for record_id in self._known_ids(source.kind):
+            known.append(record_id)
+            if len(known) == IDS_AT_ONCE:
+                await self._tell_missing(source, known)
+                known = []
+        if known:
+            await self._tell_missing(source, known)
+
+    async def _tell_missing(self, source: Source, known: Sequence[str]) -> None:
+        found: set[str] = set()
+        async for page in self._pages(source, {"ids": ",".join(known)}):
+            found.update(str(one["id"]) for one in _records(page))
+        for record_id in known:
+            if record_id not in found:
+                await self._ask_for_one(source, record_id)
+
+    async def _ask_for_one(self, source: Source, record_id: str) -> None:
+        """Ask for a record that a list left out. Not found says nothing: it may just not be ours to see."""
+        one = operation(ONE_OF[source.kind])
+        self.purse.pay(one.cost)
+        try:
+            response = await self.client.transport.send(one, {"id": int(record_id)})
+        except (NotFound, Gone):
+            return
+        listed = response.data
+        if isinstance(listed, dict) and is_deleted(source.kind, listed):
+            await self._tell(source, [listed], float("-inf"))
+
+    async def _known_ids(self, kind: str) -> AsyncIterator[str]:
+        last = ""
+        while page := await self.store.record_ids(self.company, kind, after=last, limit=1000):
+            for record_id in page:
+                yield record_id
+            last = page[-1]
+
+    # Telling ----------------------------------------------------------------------------------------------------------
+    async def _tell(self, source: Source, listed: Sequence[Listed], watermark: float) -> None:
+        """Store what is news among these records; count those that changed after the watermark."""
+        kind = source.kind
+        states = await self.store.records([(self.company, kind, str(one["id"])) for one in listed])
+        events: list[NewEvent] = []
+        quiet: list[Listed] = []
+        changed: set[str] = set()
+        for one in listed:
+            record_id = str(one["id"])
+            if (moment := updated_at(one)) is not None and moment > watermark:
+                changed.add(record_id)
+            event = self._news(source, one, states.get((self.company, kind, record_id)), watermark)
+            if event is None:
+                continue
+            if wants(self.needs, kind, event.action):
+                events.append(event)
+            else:
+                quiet.append(one)
+        await self._keep(kind, quiet)
+        await self._store(events, changed)
+
+    async def _tell_gone(self, kind: str, record_ids: Sequence[str]) -> None:
+        states = await self.store.records([(self.company, kind, record_id) for record_id in record_ids])
+        await self._store([self._deletion(kind, state, {}, None) for state in states.values()], set())
+
+    async def _store(self, events: Sequence[NewEvent], changed: set[str]) -> None:
+        stored = await self.store.add_events(events) if events else []
+        new = {event.record_id for event, event_id in zip(events, stored, strict=True) if event_id is not None}
+        self.changes += len(changed | new)
+        self.added += len(new)
+
+    def _news(self, source: Source, listed: Listed, state: RecordState | None, watermark: float) -> NewEvent | None:
+        """Give the event that a listed record tells; None where all of it is known."""
+        kind, moment = source.kind, updated_at(listed)
+        if is_deleted(kind, listed):
+            return None if state is not None and state.deleted else self._deletion(kind, state, listed, moment)
+        before = _read(state)
+        after = as_delivered(kind, listed, before)
+        if before is None:
+            added = source.way == "whole" or (added_at(listed) or moment or 0.0) >= watermark - OVERLAP
+            return self._event(kind, "added" if added else "updated", after, None if added else {}, moment)
+        is_newer = state is None or state.update_time is None or moment is None or moment > state.update_time
+        if not is_newer and source.way != "whole":
+            return None
+        previous = differences(kind, after, before)
+        return self._event(kind, "updated", after, previous, moment if is_newer else None) if previous else None
+
+    def _deletion(self, kind: str, state: RecordState | None, listed: Listed, moment: float | None) -> NewEvent:
+        last = _read(state) or as_delivered(kind, listed)
+        last.setdefault("id", listed.get("id") or (state.record_id if state else None))
+        return self._event(kind, "deleted", None, last, moment)
+
+    def _event(
+        self, kind: str, action: str, data: dict[str, Any] | None, previous: dict[str, Any] | None, moment: float | None
+    ) -> NewEvent:
+        record_id = str((data or previous or {})["id"])
+        happened = moment or self.until or self.now
+        meta = {
+            "action": pipedrive_action(action),
+            "entity": kind,
+            "entity_id": record_id,
+            "company_id": str(self.company),
+            "timestamp": datetime.fromtimestamp(happened, UTC).isoformat().replace("+00:00", "Z"),
+            "version": "2.0",
+        }
+        told = orjson.dumps({"data": data, "previous": previous}, option=orjson.OPT_SORT_KEYS)
+        version = f"{moment:.3f}" if moment is not None else hashlib.sha256(told).hexdigest()[:32]
+        return NewEvent(
+            company=self.company,
+            key=f"poll:{kind}:{record_id}:{action}:{version}",
+            name=f"{kind}.{action}",
+            kind=kind,
+            record_id=record_id,
+            action=action,
+            source="poll",
+            raw=orjson.dumps({"meta": meta, "data": data, "previous": previous}),
+            received_at=self.now,
+            partition=partition_of(self.company, kind, record_id),
+            occurred_at=happened,
+            update_time=moment,
+        )
+
+    # Asking -----------------------------------------------------------------------------------------------------------
+    async def _pages(self, source: Source, arguments: Mapping[str, Any]) -> AsyncIterator[OnePage[dict[str, Any]]]:
+        asked = operation(source.operation)
+        limit = next((one for one in asked.parameters if one.wire == "limit"), None)
+        given = dict(arguments)
+        if limit is not None:
+            given["limit"] = limit.schema.get("maximum", LARGEST_PAGE)
+        before: object = None
+        while True:
+            self.purse.pay(asked.cost)
+            await self.alive()
+            page: OnePage[dict[str, Any]] = await Page(self.client.transport.send, asked, dict, given)
+            self._note_time(page)
+            yield page
+            if page.next_cursor is None or page.next_cursor == before or asked.paging == "none":
+                return
+            before = page.next_cursor
+            given["cursor" if isinstance(before, str) else "start"] = before
+
+    def _note_time(self, page: OnePage[dict[str, Any]]) -> None:
+        """Read Pipedrive's clock off an answer: what it says itself, or the newest change it shows."""
+        moments = [moment for one in page.data if isinstance(one, dict) and (moment := updated_at(one))]
+        with contextlib.suppress(ValueError):
+            moments.append(parsedate_to_datetime(page.response.headers.get("date", "")).timestamp())
+        self.until = max(self.until, *moments) if moments else self.until
+
+    async def _move(self, source: Source, value: float) -> None:
+        await self.store.save_watermark(self.company, source.name, value, self.now)
+
+
+_NEWEST_FIRST = {"sort": "update_time DESC", "sort_direction": "desc"}
+
+
+def _records(page: OnePage[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in page.data if isinstance(one, dict) and one.get("id") is not None]
+
+
+def _moment(source: Source, listed: Listed) -> float | None:
+    return added_at(listed) if source.clock == "add_time" else updated_at(listed)
+
+
+def _read(state: RecordState | None) -> dict[str, Any] | None:
+    found = orjson.loads(state.state) if state is not None and state.state else None
+    return found if isinstance(found, dict) and found else None
+
+
+def _whole_seconds(moment: float) -> str:
+    # A fraction of a second is refused.
+    return datetime.fromtimestamp(max(0.0, moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _names(sources: Sequence[Source]) -> str:
+    return ", ".join(dict.fromkeys(source.kind for source in sources))
