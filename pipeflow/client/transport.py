@@ -28,6 +28,7 @@ TRIES = 3
 LONGEST_WAIT = 10.0
 CONNECTIONS = 100
 SHORTEST_SECRET = 8
+_HEADERS = {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": "pipeflow"}
 _REPEATABLE = frozenset({"GET", "PUT", "PATCH", "DELETE"})
 _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
 
@@ -120,7 +121,7 @@ class Transport:
 
     async def _once(self, outgoing: Outgoing, root: str, credentials: Mapping[str, str]) -> Response:
         operation = outgoing.operation
-        headers = {"accept": "application/json", "user-agent": "pipeflow", **credentials}
+        headers = {**_HEADERS, **credentials}
         request: dict[str, Any] = {"params": outgoing.query or None, "headers": headers}
         if outgoing.json is not UNSET:
             request["json"] = outgoing.json
@@ -175,10 +176,13 @@ class _Call:
 
     async def ask(self, request: Mapping[str, Any]) -> Reply:
         """Send it and read the answer; redirects are not followed."""
+        import httpx
+
+        # A request made here carries no cookies of other accounts, and costs less than one that the pool puts together.
+        waits = {"timeout": self._patience().as_dict()}
         with self._errors():
-            answer = await self.pool.request(
-                self.method, self.root + self.path, timeout=self._patience(), follow_redirects=False, **request
-            )
+            asked = httpx.Request(self.method, self.root + self.path, extensions=waits, **request)
+            answer = await self.pool.send(asked, follow_redirects=False)
         return Reply(answer.status_code, _headers_of(answer), answer.content)
 
     async def download(self, request: Mapping[str, Any], to: Path | None) -> Reply:
@@ -234,7 +238,7 @@ async def post_form(
 ) -> Reply:
     """Post a form to somewhere that is no operation of the API; raises ConnectionFailed."""
     call = _Call("POST", root, path, patience, _pool(backend))
-    return await call.ask({"data": dict(form), "headers": {"accept": "application/json", **headers}})
+    return await call.ask({"data": dict(form), "headers": {**_HEADERS, **headers}})
 
 
 def back_off(tries: int) -> float:
