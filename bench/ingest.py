@@ -119,10 +119,21 @@ async def serve(which: str, folder: Path, listening: socket.socket) -> None:
     """Serve one of the two until the process is ended."""
     import uvicorn
 
-    app = bare() if which == "bare" else await ours(folder)
-    config = uvicorn.Config(
-        app, http="httptools", lifespan="off", log_level="warning", access_log=False, proxy_headers=False, ws="none"
-    )
+    from pipeflow.cli.listener import spare_collector, uvicorn_config
+
+    if which == "ours":
+        config = uvicorn_config(await ours(folder))
+        spare_collector()
+    else:
+        config = uvicorn.Config(
+            bare(),
+            http="httptools",
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            ws="none",
+        )
     await uvicorn.Server(config).serve(sockets=[listening])
 
 

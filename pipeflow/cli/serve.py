@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pipeflow.cli.compose import Service, build_service, load_settings, require_credentials
-from pipeflow.cli.listener import bind, new_loop, serving
+from pipeflow.cli.listener import bind, new_loop, serving, spare_collector
 from pipeflow.cli.logs import set_up_logging, wants_json
 from pipeflow.cli.sandboxed import sandbox_process
 from pipeflow.cli.screen import Screen, first_screen
@@ -119,6 +119,7 @@ async def _come_up(service: Service, plan: Plan) -> None:
     if plan.sandbox:
         await _keep_apart(service, company)
     await service.engine.start()
+    spare_collector()
     service.ready = True
     changes = await _register(service)
     await service.scheduler.start()

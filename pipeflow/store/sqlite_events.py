@@ -33,10 +33,7 @@ MOST_BYTES_AT_ONCE = 8 * 1024 * 1024
 
 RecordKey = tuple[int, str, str]
 
-_INSERT = (
-    "INSERT INTO incoming (id, digest, company, key, name, kind, record_id, action, source, status, partition, bulk, "
-    "received_at, occurred_at, update_time, delivery_id, actor_id, raw) SELECT * FROM {rows}"
-)
+_INSERT = f"INSERT INTO incoming (id, digest, {', '.join(NewEvent._fields)}) SELECT * FROM {{rows}}"
 
 
 class Adder:
@@ -141,26 +138,7 @@ def _key(event: NewEvent) -> RecordKey:
 
 
 def _row(event_id: int, event: NewEvent) -> tuple[Any, ...]:
-    return (
-        event_id,
-        digest_of(event.company, event.key),
-        event.company,
-        event.key,
-        event.name,
-        event.kind,
-        event.record_id,
-        event.action,
-        event.source,
-        event.status,
-        event.partition,
-        event.bulk,
-        event.received_at,
-        event.occurred_at,
-        event.update_time,
-        event.delivery_id,
-        event.actor_id,
-        event.raw,
-    )
+    return event_id, digest_of(event.company, event.key), *event
 
 
 def undispatched(db: sqlite3.Connection, owned: Owned, limit: int, after: int) -> list[StoredEvent]:
