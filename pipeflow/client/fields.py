@@ -111,9 +111,23 @@ class Fields:
             key = await self._key(kind, name)
             if key in found:
                 raise ConfigError(f"{name!r} is given twice: by its name and by its key {key}.")
-            known = (self.definitions.of(kind) or {}).get(key)
-            found[key] = meant(value, known) if known is not None else value
+            found[key] = await self._meant(kind, key, value)
         return found
+
+    async def _meant(self, kind: str, key: str, value: Any) -> Any:
+        """Give a value the type of its field, where that is known; an unknown option is looked up again."""
+        known = self._definition(kind, key)
+        if known is None:
+            return value
+        try:
+            return meant(value, known)
+        except ValueError:
+            if known.type not in ("enum", "set") or not await self._fetch_again(home_of(kind)):
+                raise
+        return meant(value, self._definition(kind, key) or known)
+
+    def _definition(self, kind: str, key: str) -> FieldDefinition | None:
+        return (self.definitions.of(kind) or {}).get(key)
 
     async def _key(self, kind: str, name: str) -> str:
         """Find a key; a key, also a suffixed one, needs no look-up; an unknown name is looked up again."""
@@ -148,11 +162,13 @@ class Fields:
 
     # -- fetching ------------------------------------------------------------------------------------------------------
 
-    async def _fetch_again(self, kind: str) -> None:
-        """Fetch, unless that was done within the last minute."""
+    async def _fetch_again(self, kind: str) -> bool:
+        """Fetch, unless that was done within the last minute; say whether it was."""
         asked = self.definitions.asked.get(kind)
-        if asked is None or self._now() - asked >= AGAIN_AFTER or (self.definitions, kind) in _fetching:
-            await self._fetch(kind)
+        if asked is not None and self._now() - asked < AGAIN_AFTER and (self.definitions, kind) not in _fetching:
+            return False
+        await self._fetch(kind)
+        return True
 
     async def _fetch(self, kind: str) -> None:
         """Fetch a kind once for any number of callers."""
