@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from pipeflow.client.auth import Configuration
 from pipeflow.client.client import Client
+from pipeflow.engine.tokens import Tokens
 from pipeflow.errors import ClientError, ConfigError, NotConnected
 from pipeflow.settings import Settings
 from pipeflow.store.base import Account, Run, Store
+from pipeflow.store.connect import account_of, connect, settle_acting
 from pipeflow.vault import Vault
 
 REMEMBERED_SECONDS = 5.0
 
 
 class Accounts:
-    """Knows the connected accounts and gives clients that act as them."""
+    """Knows the connected accounts and gives clients that act as them; `tokens` keeps those of OAuth accounts fresh."""
 
     def __init__(
         self, store: Store, vault: Vault, settings: Settings, *, clock: Callable[[], float] = time.time
@@ -25,6 +28,7 @@ class Accounts:
         self._vault = vault
         self._settings = settings
         self._clock = clock
+        self.tokens = Tokens(store, vault, settings, clock=clock)
         self._known: list[Account] = []
         self._known_at = 0.0
 
@@ -38,26 +42,31 @@ class Accounts:
             raise ConfigError("PIPEDRIVE_API_TOKEN is not set: in Pipedrive, see Personal preferences > API.")
         secret = token.get_secret_value()
         user = await Client(Configuration(api_key=secret, base_url=self._settings.api_url)).users.get_current_user()
-        if user.id is None or user.company_id is None:
-            raise ClientError("GET /v1/users/me named no user or company; is PIPEDRIVE_API_URL Pipedrive's?")
-        account = Account(
-            id=0,
-            company=user.company_id,
-            user_id=user.id,
+        now = self._clock()
+        account = account_of(
+            user.model_dump(by_alias=True),
             mode="token",
-            name=user.name or "",
-            company_name=user.company_name or "",
-            company_domain=user.company_domain or "",
             api_domain=self._settings.api_url,
-            timezone=user.timezone_name or "UTC",
-            is_admin=any(getattr(part, "admin", False) for part in user.access or ()),
-            acting=True,
             credentials=self._vault.encrypt(secret.encode()),
-            connected_at=self._clock(),
         )
-        saved = await self._store.save_account(account)
+        known = await self._known_as(account)
+        if known is None or known.status != "connected":
+            saved = await connect(self._store, account, now)
+        else:
+            fresh = replace(account, acting=known.acting, connected_at=known.connected_at, last_used_at=now)
+            saved = await self._store.save_account(fresh) or fresh
+            await settle_acting(self._store, saved.company)
+        self.forget()
+        return saved
+
+    async def _known_as(self, account: Account) -> Account | None:
+        wanted = (account.company, account.user_id, account.mode)
+        found = [one for one in await self._store.accounts() if (one.company, one.user_id, one.mode) == wanted]
+        return found[0] if found else None
+
+    def forget(self) -> None:
+        """Ask the store again for the accounts: they have changed."""
         self._known_at = 0.0
-        return saved or account
 
     async def connected(self) -> list[Account]:
         """List the accounts that are connected, read from the store at most every few seconds."""
@@ -78,6 +87,8 @@ class Accounts:
             raise NotConnected(
                 f"Account {account.id} of company {account.company} has no credentials; connect it again."
             )
+        if account.mode == "oauth":
+            return Client(self.tokens.source(account))
         secret = self._vault.decrypt(account.credentials).decode()
         return Client(Configuration(api_key=secret, base_url=account.api_domain or self._settings.api_url))
 

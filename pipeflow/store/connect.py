@@ -6,14 +6,15 @@ account's change and its event (`account.connected`, `account.disconnected`, `ac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import orjson
 
-from pipeflow.errors import StoreUnavailable
+from pipeflow.errors import ClientError, StoreUnavailable
 from pipeflow.events import partition_of
 from pipeflow.naming import ACCOUNT
 from pipeflow.store.base import Account, NewEvent, Store
@@ -42,6 +43,45 @@ class Grant:
     def opened(cls, vault: Vault, sealed: bytes) -> Grant:
         """Decrypt it; ConfigError where no key of the vault fits."""
         return cls(**orjson.loads(vault.decrypt(sealed)))
+
+
+def account_of(user: Mapping[str, Any], **more: Any) -> Account:
+    """Make the account of the user whom `GET /v1/users/me` named; `more` are its other fields.
+
+    Raises ClientError where the answer names no user or company.
+    """
+    user_id, company = user.get("id"), user.get("company_id")
+    if user_id is None or company is None:
+        raise ClientError("GET /v1/users/me named no user or company; is PIPEDRIVE_API_URL Pipedrive's?")
+    return Account(
+        id=0,
+        company=int(company),
+        user_id=int(user_id),
+        name=user.get("name") or "",
+        company_name=user.get("company_name") or "",
+        company_domain=user.get("company_domain") or "",
+        timezone=user.get("timezone_name") or "UTC",
+        is_admin=any((part or {}).get("admin") is True for part in user.get("access") or ()),
+        **more,
+    )
+
+
+def trusted_root(told: str, configured: str) -> str | None:
+    """Give the API's root that a token answer told, without a slash at its end; None where it is not Pipedrive's.
+
+    Only hosts under the domain of the configured root count: with `https://api.pipedrive.com`, any under
+    `pipedrive.com`. No token is ever sent elsewhere.
+    """
+    try:
+        given, ours = urlsplit(told.strip()), urlsplit(configured)
+        host, known = given.hostname or "", ours.hostname or ""
+        if given.scheme != ours.scheme or given.port != ours.port or given.username or given.query or given.fragment:
+            return None
+    except ValueError:
+        return None
+    _, _, domain = known.partition(".")
+    below = "." in domain and not known.replace(".", "").isdigit() and host.endswith(f".{domain}")
+    return told.strip().rstrip("/") if host == known or below else None
 
 
 async def connect(store: Store, account: Account, now: float) -> Account:
@@ -107,8 +147,9 @@ def chosen(accounts: Sequence[Account]) -> Account | None:
 
 
 async def tell(store: Store, account: Account, action: str, now: float) -> None:
-    """Store the event that tells what became of an account."""
-    await store.add_events([account_event(account, action, now)])
+    """Store the event that tells what became of an OAuth account; that of an API token is a setting, and no news."""
+    if account.mode == "oauth":
+        await store.add_events([account_event(account, action, now)])
 
 
 def account_event(account: Account, action: str, now: float) -> NewEvent:

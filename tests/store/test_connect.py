@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from pipeflow.events import names_of, normalise
 from pipeflow.store.base import Account, EventFilter, Store
-from pipeflow.store.connect import Grant, connect, disconnect, need_reconnect
+from pipeflow.store.connect import Grant, connect, disconnect, need_reconnect, trusted_root
 from pipeflow.vault import Vault
 
 from .builders import COMPANY, NOW
@@ -39,6 +41,12 @@ async def test_the_first_connected_account_acts(store: Store) -> None:
     second = await connect(store, account(2), NOW + 1)
     assert (first.acting, second.acting) == (True, False)
     assert await told(store) == [("account.connected", "1"), ("account.connected", "2")]
+
+
+async def test_the_account_of_an_api_token_is_no_news(store: Store) -> None:
+    first = await connect(store, account(1, mode="token"), NOW)
+    assert first.acting
+    assert await told(store) == []
 
 
 async def test_an_admin_acts_before_others(store: Store) -> None:
@@ -109,3 +117,24 @@ async def test_a_grant_is_sealed_and_not_in_its_repr(store: Store) -> None:
     opened = Grant.opened(VAULT, saved.credentials)
     assert opened == Grant("access 1", "refresh 1")
     assert "access" not in repr(opened) + repr(replace(saved, name="x"))
+
+
+@pytest.mark.parametrize(
+    ("told", "configured", "root"),
+    [
+        ("https://acme-1a2b3c.pipedrive.com", "https://api.pipedrive.com", "https://acme-1a2b3c.pipedrive.com"),
+        ("https://acme.pipedrive.com/", "https://api.pipedrive.com", "https://acme.pipedrive.com"),
+        ("http://127.0.0.1:8001/c/acme", "http://127.0.0.1:8001", "http://127.0.0.1:8001/c/acme"),
+        ("http://127.0.0.1:8002/c/acme", "http://127.0.0.1:8001", None),
+        ("http://9.0.0.1:8001", "http://127.0.0.1:8001", None),
+        ("http://acme.pipedrive.com", "https://api.pipedrive.com", None),
+        ("https://acme.pipedrive.com.evil.example", "https://api.pipedrive.com", None),
+        ("https://evilpipedrive.com", "https://api.pipedrive.com", None),
+        ("https://user@acme.pipedrive.com", "https://api.pipedrive.com", None),
+        ("https://acme.pipedrive.com:99999", "https://api.pipedrive.com", None),
+        ("https://other.com", "https://pipedrive.com", None),
+        ("", "https://api.pipedrive.com", None),
+    ],
+)
+def test_only_hosts_under_the_configured_domain_are_pipedrives(told: str, configured: str, root: str | None) -> None:
+    assert trusted_root(told, configured) == root
