@@ -215,7 +215,7 @@ def _shared(account: str) -> Definitions:
 
 def _lacks(definitions: Definitions, kind: str, record: CustomModel) -> bool:
     """Say whether a record has a value of a custom field that is not known."""
-    known = definitions.of(kind)
+    values, known = custom_values(record), definitions.of(kind)
     if known is None:
-        return any(value is not None for value in custom_values(record).values())
-    return not custom_values(record).keys() <= known.keys()
+        return any(value is not None for value in values.values())
+    return not values.keys() <= known.keys()

@@ -56,5 +56,5 @@ class CustomModel(Model):
 
 def custom_values(record: CustomModel) -> Mapping[str, Any]:
     """Give a record's custom fields as they came, by key: those of version 2, or version 1's flat ones gathered."""
-    nested = getattr(record, "custom_fields", None)
-    return nested if isinstance(nested, Mapping) else customs.gathered(record.model_extra or {})
+    nested: Any = record.__dict__.get("custom_fields") or (record.model_extra or {}).get("custom_fields")
+    return nested if isinstance(nested, dict) else customs.gathered(record.model_extra or {})
