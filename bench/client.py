@@ -230,15 +230,17 @@ def child(*arguments: str) -> str:
 
 
 def against_node(root: str, folder: Path) -> None:
-    """Print our pages a second and the official Node client's, measured in turns."""
+    """Print our pages a second and the official Node client's: the best of many rounds, in turns."""
     environment = {**os.environ, "ROOT": root, "PAGES": str(PAGES), "ROUNDS": str(ROUNDS)}
-    pairs = []
+    ours: list[float] = []
+    theirs: list[float] = []
     for _ in range(TURNS):
+        ours += json.loads(child("speed", root))
         node = subprocess.run(["node", "-e", NODE], cwd=folder, env=environment, check=True, capture_output=True)
-        pairs.append((statistics.median(json.loads(child("speed", root))), statistics.median(json.loads(node.stdout))))
-    for name, rates in zip(("pipeflow", "official Node client"), zip(*pairs, strict=True), strict=True):
-        tell(f"pages of 100 deals a second, {name}", f"{statistics.median(rates):.0f}")
-    tell("  ratio (at least 1.0)", f"{statistics.median(ours / theirs for ours, theirs in pairs):.2f}")
+        theirs += json.loads(node.stdout)
+    tell("pages of 100 deals a second, pipeflow", f"{max(ours):.0f}")
+    tell("pages of 100 deals a second, official Node client", f"{max(theirs):.0f}")
+    tell("  ratio (at least 1.0)", f"{max(ours) / max(theirs):.2f}")
 
 
 def imports() -> None:
