@@ -5,9 +5,13 @@ A write tells at most once what it changed, so that another integration which pu
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
+
+import orjson
 
 from pipeflow.catalog.values import Address, Money, TimeOfDay, TimeRange, to_datetime
 from pipeflow.customs import custom_value
@@ -53,12 +57,12 @@ _NO_CHANGE = "~"
 
 @dataclass(slots=True)
 class Trace:
-    """A write and which events have told of it: by field (or `~` for none), the moment of the event that did."""
+    """A write and which events have told of it: by field (or `~` for none), the print of the event that did."""
 
     write: Write
     target: Target
     made: frozenset[str] = frozenset()
-    told: dict[str, float | None] = field(default_factory=dict)
+    told: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, write: Write) -> Trace:
@@ -105,9 +109,14 @@ class Told:
             return since >= -SLACK
         return -SLACK <= since <= WINDOW
 
+    @cached_property
+    def print(self) -> int:
+        """A number that another webhook's copy of the same event shares: moment, state and difference."""
+        told = (self.stored.occurred_at, self.payload.data, self.payload.previous)
+        return zlib.crc32(orjson.dumps(told))
+
     def _told_before(self, trace: Trace, name: str) -> bool:
-        # The same moment: another webhook's copy of the same event.
-        return name in trace.told and trace.told[name] != self.stored.occurred_at
+        return name in trace.told and trace.told[name] != self.print
 
     def _of(self, trace: Trace) -> tuple[str, ...] | None:
         stored, wanted = self.stored, trace.target

@@ -220,11 +220,12 @@ class Ledger:
         now = self.clock()
         if now < until and any(_is_open(trace.write, event, now) for trace in traces):
             return Hold(until)
-        found = first_told(Told(event, payload), traces)
+        telling = Told(event, payload)
+        found = first_told(telling, traces)
         if found is None:
             return None
         trace, told = found
-        trace.told.update(dict.fromkeys(told, event.occurred_at))
+        trace.told.update(dict.fromkeys(told, telling.print))
         if trace.target.effect == "create" and not trace.made and event.action == "added":
             trace.made = frozenset({event.record_id})
             company.add(trace)
