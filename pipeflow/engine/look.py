@@ -65,8 +65,8 @@ class Look:
     purse: Purse
     now: float
     alive: Callable[[], Awaitable[object]]
-    changes: int = 0
     added: int = 0
+    changed: set[tuple[str, str]] = field(default_factory=set)
     since: float | None = None
     until: float = 0.0
     kinds: dict[str, None] = field(default_factory=dict)
@@ -107,8 +107,8 @@ class Look:
             kinds=tuple(self.kinds),
             since=until if self.since is None else self.since,
             until=until,
-            changes=self.changes,
-            known=self.changes - self.added,
+            changes=len(self.changed),
+            known=len(self.changed) - self.added,
             added=self.added,
             proven_at=self.now,
             error="; ".join(self.troubles) or None,
@@ -248,11 +248,10 @@ class Look:
         states = await self.store.records([(self.company, kind, str(one["id"])) for one in listed])
         events: list[NewEvent] = []
         quiet: list[Listed] = []
-        changed: set[str] = set()
         for one in listed:
             record_id = str(one["id"])
-            if (moment := updated_at(one)) is not None and moment > watermark:
-                changed.add(record_id)
+            if (moment := _moment(source, one)) is not None and moment > watermark:
+                self.changed.add((kind, record_id))
             event = self._news(source, one, states.get((self.company, kind, record_id)), watermark)
             if event is None:
                 continue
@@ -261,16 +260,16 @@ class Look:
             else:
                 quiet.append(one)
         await self._keep(kind, quiet)
-        await self._store(events, changed)
+        await self._store(events)
 
     async def _tell_gone(self, kind: str, record_ids: Sequence[str]) -> None:
         states = await self.store.records([(self.company, kind, record_id) for record_id in record_ids])
-        await self._store([self._deletion(kind, state, {}, None) for state in states.values()], set())
+        await self._store([self._deletion(kind, state, {}, None) for state in states.values()])
 
-    async def _store(self, events: Sequence[NewEvent], changed: set[str]) -> None:
+    async def _store(self, events: Sequence[NewEvent]) -> None:
         stored = await self.store.add_events(events) if events else []
-        new = {event.record_id for event, event_id in zip(events, stored, strict=True) if event_id is not None}
-        self.changes += len(changed | new)
+        new = {(one.kind, one.record_id) for one, event_id in zip(events, stored, strict=True) if event_id is not None}
+        self.changed |= new
         self.added += len(new)
 
     def _news(self, source: Source, listed: Listed, state: RecordState | None, watermark: float) -> NewEvent | None:

@@ -1,0 +1,173 @@
+"""What was not delivered is found: once, with what changed, within a budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+
+from tests.engine.watched import watched
+
+
+async def test_change_that_nobody_delivered_is_found_with_what_changed(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        deal = next(house.sandbox.company.living("deal"))
+        other = next(one for one in house.sandbox.company.living("stage") if one["id"] != deal["stage_id"])
+        house.sandbox.change("deal", deal["id"], stage_id=other["id"])
+        proof = await house.look()
+        (event,) = await house.polled()
+    assert (proof.changes, proof.known, proof.added, proof.error) == (1, 0, 1, None)
+    assert (event.name, event.record_id, event.status) == ("deal.updated", str(deal["id"]), "dispatched")
+    assert "deal.stage_changed" in event.names
+    assert orjson.loads(event.raw)["previous"]["stage_id"] == deal["stage_id"]
+
+
+async def test_what_was_delivered_is_known_and_told_once(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        deal = next(house.sandbox.company.living("deal"))
+        house.sandbox.change("deal", deal["id"], title="Told")
+        house.sandbox.add("deal", title="Told too")
+        await house.deliver(*house.changes)
+        proof = await house.look()
+        assert await house.polled() == []
+    assert (proof.changes, proof.known, proof.added) == (2, 2, 0)
+
+
+async def test_delivery_that_comes_after_its_change_was_found_makes_no_run(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        deal = next(house.sandbox.company.living("deal"))
+        house.sandbox.change("deal", deal["id"], title="First")
+        house.pass_time(5)
+        house.sandbox.change("deal", deal["id"], title="Second")
+        added = house.sandbox.add("deal", title="New")
+        gone = house.sandbox.add("deal", title="Gone")
+        house.sandbox.delete("deal", gone["id"])
+        await house.look()
+        found = await house.runs()
+        await house.deliver(*house.changes)
+        assert await house.runs() == found
+        late = await house.events(source="delivery")
+    assert {event.status for event in late} == {"twin"}
+    assert sorted((run.record_id) for run in found) == sorted(str(one["id"]) for one in (deal, added, gone))
+
+
+async def test_change_after_the_one_that_was_found_is_told_though_in_the_same_second(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        house.sandbox.clock.scale = 0
+        deal = next(house.sandbox.company.living("deal"))
+        house.sandbox.change("deal", deal["id"], title="Found")
+        await house.look()
+        house.sandbox.change("deal", deal["id"], title="Delivered")
+        await house.deliver(*house.changes)
+        statuses = [event.status for event in await house.events(source="delivery")]
+    assert statuses == ["twin", "dispatched"]
+
+
+async def test_new_and_deleted_deals_are_found(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        old = next(house.sandbox.company.living("deal"))
+        new = house.sandbox.add("deal", title="New", status="won")
+        house.sandbox.delete("deal", old["id"])
+        await house.look()
+        events = {(event.name, event.record_id): event for event in await house.polled()}
+    assert set(events) == {("deal.added", str(new["id"])), ("deal.deleted", str(old["id"]))}
+    assert "deal.won" in events["deal.added", str(new["id"])].names
+    assert orjson.loads(events["deal.deleted", str(old["id"])].raw)["previous"]["title"] == old["title"]
+
+
+async def test_second_look_finds_nothing_that_the_first_one_told(tmp_path: Path) -> None:
+    async with watched(tmp_path, "*") as house:
+        for kind in ("deal", "person", "organization", "activity", "product", "note", "stage", "pipeline", "user"):
+            record = next(house.sandbox.company.living(kind))
+            name = {"deal": "title", "activity": "subject", "note": "content"}.get(kind, "name")
+            house.sandbox.change(kind, record["id"], **{name: "Changed"})
+        first = await house.look()
+        house.pass_time(30)
+        second = await house.look()
+        kinds = sorted(event.kind for event in await house.polled())
+    assert kinds == ["activity", "deal", "note", "organization", "person", "pipeline", "product", "stage", "user"]
+    assert first.error is None
+    assert (first.added, second.added) == (9, 0)
+
+
+async def test_archiving_and_taking_back_are_found(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.archived", "deal.unarchived") as house:
+        deal = next(house.sandbox.company.living("deal"))
+        house.sandbox.change("deal", deal["id"], is_archived=True)
+        await house.look()
+        house.pass_time(100)
+        house.sandbox.change("deal", deal["id"], is_archived=False)
+        await house.look()
+        names = [name for event in await house.polled() for name in event.names[1:]]
+    assert names == ["deal.archived", "deal.unarchived"]
+
+
+async def test_records_deleted_without_a_list_of_deletions_are_found_by_their_absence(tmp_path: Path) -> None:
+    async with watched(tmp_path, "person.deleted") as house:
+        person = next(house.sandbox.company.living("person"))
+        house.sandbox.delete("person", person["id"])
+        await house.look()
+        await house.look()
+        (event,) = await house.polled()
+    assert (event.name, event.record_id) == ("person.deleted", str(person["id"]))
+
+
+async def test_only_what_handlers_want_is_asked_for(tmp_path: Path) -> None:
+    async with watched(tmp_path, "person.added") as house:
+        person = next(house.sandbox.company.living("person"))
+        house.sandbox.change("person", person["id"], name="Not asked for")
+        house.sandbox.journal.clear()
+        await house.look()
+        asked = {request["path"] for request in house.sandbox.journal.listed()}
+        assert await house.polled() == []
+    assert asked == {"/api/v2/persons"}
+
+
+async def test_looking_ends_where_the_budget_does_and_goes_on_when_there_is_more(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*", "person.*", reconcile_tokens=100) as house:
+        person = next(house.sandbox.company.living("person"))
+        house.sandbox.change("person", person["id"], name="Late")
+        proofs = [await house.look() for _ in range(3)]
+        spent = sum(proof.tokens for proof in await house.store.proofs(limit=0))
+        assert spent <= 100
+        assert any("want of tokens" in (proof.error or "") for proof in proofs)
+        house.pass_time(90_000)
+        await house.look()
+        assert [event.name for event in await house.polled()] == ["person.updated"]
+
+
+async def test_each_source_is_looked_at_every_quarter_of_an_hour(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.updated") as house:
+        await house.look()
+        house.pass_time(880)
+        assert await house.reconciler.step() == []
+        house.pass_time(30)
+        assert len(await house.reconciler.step()) == 1
+
+
+async def test_small_budget_makes_the_looks_rarer(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.updated", reconcile_tokens=960) as house:
+        deals = next(source for source in house.reconciler.sources if source.name == "deal")
+        assert house.reconciler.every(deals) == 2700.0
+
+
+async def test_list_that_a_plan_does_not_have_is_named_and_the_others_are_looked_at(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*", "lead.*") as house:
+        house.sandbox.faults.add(kind="answer", path="/v1/leads", status=403, body={"error": "no leads here"})
+        deal = next(house.sandbox.company.living("deal"))
+        house.sandbox.change("deal", deal["id"], title="Found")
+        proof = await house.look()
+    assert proof.added == 1
+    assert proof.error is not None
+
+
+async def test_unreachable_pipedrive_leaves_the_watermarks_and_is_asked_again_soon(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        deal = next(house.sandbox.company.living("deal"))
+        house.sandbox.change("deal", deal["id"], title="Found later")
+        house.sandbox.faults.add(kind="503", count=3)
+        proof = await house.look()
+        assert proof.error is not None
+        house.pass_time(60)
+        await house.reconciler.step()
+        assert [event.record_id for event in await house.polled()] == [str(deal["id"])]
