@@ -66,7 +66,9 @@ def create_app(
 
         return Response(render(receiver.counters, await store.counts()), media_type="text/plain; version=0.0.4")
 
-    return App(
-        receiver,
-        Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]),
-    )
+    routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    if settings.client_id is not None:
+        from pipeflow.web.oauth import OAuthRoutes
+
+        routes += OAuthRoutes(store, settings, vault, clock=clock).routes()
+    return App(receiver, Starlette(routes=routes))
