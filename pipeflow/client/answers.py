@@ -26,8 +26,7 @@ _NEXT_STEP: Mapping[int, str] = {
     402: "Open the company's Pipedrive account again (trial ended or unpaid).",
     404: "There is no such record, or the account's user may not see it.",
 }
-# What a body that says it failed must contain. Reads are large and typed in one pass: only suspects are parsed here.
-_FAILED = re.compile(rb'"success"\s*:\s*false').search
+_FAILED = re.compile(rb'"success"\s*:\s*false')
 _DAILY = "x-daily-ratelimit-token-remaining"
 LONGEST_RESET = 300.0
 
@@ -90,7 +89,7 @@ def check(response: Response) -> None:
     """Raise the error that the answer stands for, if any."""
     if response.status >= 300:
         _fail(response)
-    if response.operation.result == "bytes" or (response.operation.method == "GET" and not _FAILED(response.content)):
+    if response.operation.result == "bytes" or (response.operation.method == "GET" and not _suspect(response.content)):
         return
     body = response.envelope
     if isinstance(body, dict) and body.get("success") is False:
@@ -102,6 +101,16 @@ def check(response: Response) -> None:
             status=response.status,
             text=response.content.decode(errors="replace"),
         )
+
+
+def _suspect(content: bytes) -> bool:
+    """Whether a body may say that it failed: reads are large and typed in one pass, so others are not parsed here."""
+    place = content.find(b'"success"')
+    while place >= 0:
+        if _FAILED.match(content, place):
+            return True
+        place = content.find(b'"success"', place + 1)
+    return False
 
 
 def _fail(response: Response) -> NoReturn:
