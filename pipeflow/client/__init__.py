@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pipeflow.catalog import Operation, operations
     from pipeflow.client.auth import Configuration, TokenSource
     from pipeflow.client.client import Client
+    from pipeflow.client.limits import Limits
     from pipeflow.client.model import UNSET, Model
     from pipeflow.client.oauth import OAuth2Configuration, Token
     from pipeflow.client.pages import OnePage, Page
@@ -16,6 +17,7 @@ __all__ = [
     "UNSET",
     "Client",
     "Configuration",
+    "Limits",
     "Model",
     "OAuth2Configuration",
     "OnePage",
@@ -29,6 +31,7 @@ __all__ = [
 _HOME = {
     "Client": "pipeflow.client.client",
     "Configuration": "pipeflow.client.auth",
+    "Limits": "pipeflow.client.limits",
     "Model": "pipeflow.client.model",
     "OAuth2Configuration": "pipeflow.client.oauth",
     "OnePage": "pipeflow.client.pages",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 GENERIC_ROOT = "https://api.pipedrive.com"
@@ -61,6 +63,12 @@ class Configuration:
     def root(self) -> str:
         """The API's root, without a slash at its end."""
         return (self.base_url or default_root()).rstrip("/")
+
+    @cached_property
+    def account(self) -> str:
+        """Name the account without secrets: the root, and a fingerprint of the token."""
+        token = self.api_key if self.api_key is not None else self.access_token or ""
+        return f"{self.root} ({hashlib.sha256(token.encode()).hexdigest()[:8]})"
 
     def credentials(self) -> dict[str, str]:
         """Give the header that says who we are."""

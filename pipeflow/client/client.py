@@ -16,6 +16,7 @@ from pipeflow.errors import ConfigError
 if TYPE_CHECKING:
     from pipeflow.client.answers import Response
     from pipeflow.client.definitions import Definitions
+    from pipeflow.client.limits import Limits
 
 
 class Client(CurrentResources):
@@ -27,6 +28,7 @@ class Client(CurrentResources):
     `client.deals` and its like are the current view; `client.v1` and `client.v2` are the generations whole.
     `client.fields` knows the company's custom fields by name; `definitions` is what is known of them already.
     `base_url` is the root without `/v1`; default `PIPEDRIVE_API_URL`. Without a token, `PIPEDRIVE_API_TOKEN` is used.
+    The calls of a `background` client go last and leave a part of the account's limits to the others.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Client(CurrentResources):
         *,
         api_token: str | None = None,
         base_url: str | None = None,
+        background: bool = False,
         transport: Transport | None = None,
         definitions: Definitions | None = None,
     ) -> None:
@@ -43,7 +46,7 @@ class Client(CurrentResources):
             configuration = Configuration(api_key=token, base_url=base_url)
         elif api_token is not None:
             configuration = Configuration(api_key=api_token, base_url=base_url or configuration.base_url)
-        self.transport = transport or Transport(configuration)
+        self.transport = transport or Transport(configuration, background=background)
         self.fields = Fields(self.transport, definitions)
 
     @classmethod
@@ -52,6 +55,11 @@ class Client(CurrentResources):
         if not os.environ.get("PIPEDRIVE_API_TOKEN"):
             raise ConfigError("PIPEDRIVE_API_TOKEN is not set: in Pipedrive, see Personal preferences > API.")
         return cls()
+
+    @property
+    def limits(self) -> Limits:
+        """What is known of the account's limits: the burst window, and today's API tokens. Needs a running loop."""
+        return self.transport.governor.limits
 
     @contextmanager
     def capture(self) -> Iterator[list[Response]]:

@@ -20,9 +20,7 @@ from pipeflow import errors
 from pipeflow.client.auth import TIMEOUT, default_root
 
 if TYPE_CHECKING:
-    import httpx
-
-    from pipeflow.client.transport import Reply
+    from pipeflow.client.transport import Backend, Reply
 
 log = logging.getLogger("pipeflow.client")
 
@@ -82,7 +80,7 @@ class OAuth2Configuration:
         timeout: float = TIMEOUT,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        backend: httpx.AsyncBaseTransport | None = None,
+        backend: Backend | None = None,
     ) -> None:
         for name, value in (("client_id", client_id), ("client_secret", client_secret), ("redirect_uri", redirect_uri)):
             if not value:

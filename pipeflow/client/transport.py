@@ -13,20 +13,42 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from pipeflow.catalog import Operation
-from pipeflow.client.answers import Response, check, read_body
+from pipeflow.client.answers import Response, check, read_body, wait_of
 from pipeflow.client.auth import TIMEOUT, Configuration, TokenSource, bearer
+from pipeflow.client.limits import (
+    BLOCKED_SECONDS,
+    LONGEST_WAIT,
+    SPENT_SECONDS,
+    WINDOW,
+    Call,
+    Governor,
+    Turn,
+    governor_of,
+)
 from pipeflow.client.model import UNSET
 from pipeflow.client.wire import Outgoing, prepare
-from pipeflow.errors import ClientError, ConnectionFailed, DailyBudgetSpent, RateLimited, ServerError, TimedOut
+from pipeflow.errors import (
+    Blocked,
+    ClientError,
+    ConnectionFailed,
+    DailyBudgetSpent,
+    RateLimited,
+    ServerError,
+    TimedOut,
+)
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import httpx
+
+    Backend: TypeAlias = httpx.AsyncBaseTransport
 
 log = logging.getLogger("pipeflow.client")
 
 TRIES = 3
-LONGEST_WAIT = 10.0
 CONNECTIONS = 100
+SPREAD = 0.25
 SHORTEST_SECRET = 8
 _HEADERS = {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": "pipeflow"}
 _REPEATABLE = frozenset({"GET", "PUT", "PATCH", "DELETE"})
@@ -47,9 +69,11 @@ class Observer(Protocol):
 
 
 class Transport:
-    """Sends the operations of one client. Making one costs nothing: connections are shared by all of a loop.
+    """Sends the operations of one client. Making one costs nothing: connections are shared by all of a loop, and
+    limits are kept together with every other client of the account.
 
-    `backend` replaces the network and `sleep` the waiting, for tests.
+    `background` says that its calls yield to those of handlers. `backend` replaces the network, `sleep` the waiting
+    and `governor` the account's own, for tests.
     """
 
     def __init__(
@@ -57,18 +81,34 @@ class Transport:
         configuration: Configuration | TokenSource,
         *,
         observer: Observer | None = None,
-        backend: httpx.AsyncBaseTransport | None = None,
+        background: bool = False,
+        backend: Backend | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        governor: Governor | None = None,
     ) -> None:
         self.configuration = configuration
         self.timeout = configuration.timeout if isinstance(configuration, Configuration) else TIMEOUT
         self.captures: list[list[Response]] = []
         self.observer = observer
+        self.background = background
         self._backend = backend
         self._sleep = sleep
+        self._governor = governor or (Governor(sleep=sleep) if backend is not None else None)
+
+    @property
+    def governor(self) -> Governor:
+        """Who keeps the account's limits: shared by all clients of the account in this loop."""
+        return self._governor or governor_of(self.configuration.account)
 
     async def send(self, operation: Operation, arguments: Mapping[str, Any]) -> Response:
         """Send one operation and give its checked answer; raises ClientError."""
+        try:
+            return await self._observed(operation, arguments)
+        except ClientError as error:
+            error.account = error.account or self.configuration.account
+            raise
+
+    async def _observed(self, operation: Operation, arguments: Mapping[str, Any]) -> Response:
         outgoing = prepare(operation, arguments)
         observer = self.observer
         if observer is None or operation.method == "GET":
@@ -88,38 +128,47 @@ class Transport:
         return response
 
     async def _repeat(self, outgoing: Outgoing) -> Response:
-        waited = 0.0
-        tries = 1
+        """Try until it works, or another try may do harm or no good."""
+        waited, tries = 0.0, 1
         while True:
+            governor = self.governor
             try:
-                return await self._admitted(outgoing)
-            except DailyBudgetSpent:
+                return await self._admitted(outgoing, governor)
+            except Blocked as error:
+                governor.close(error, BLOCKED_SECONDS)
                 raise
             except RateLimited as error:
-                pause = error.retry_after or 2.0
-                if waited + pause > LONGEST_WAIT:
-                    raise
-                waited += pause
+                waited += _refused(error, governor, waited)
             except (ConnectionFailed, ServerError) as error:
                 if tries >= TRIES or not _may_repeat(outgoing.operation, error):
                     raise
-                pause = back_off(tries)
+                pause = max(back_off(tries), _asked_for(error))
                 tries += 1
-            log.info("%s %s again in %.1f s", outgoing.operation.method, outgoing.path, pause)
-            await self._sleep(pause)
+                log.info("%s %s again in %.1f s", outgoing.operation.method, outgoing.path, pause)
+                await self._sleep(pause)
 
-    async def _admitted(self, outgoing: Outgoing) -> Response:
+    async def _admitted(self, outgoing: Outgoing, governor: Governor) -> Response:
         """Send with our credentials; with an OAuth token that is refused, once more with a new one."""
-        if isinstance(self.configuration, Configuration):
-            return _checked(await self._once(outgoing, self.configuration.root, self.configuration.credentials()))
-        token = await self.configuration.get_access_token()
-        response = await self._once(outgoing, self.configuration.base_url, bearer(token))
-        if response.status == 401:
-            token = await self.configuration.renew(token)
-            response = await self._once(outgoing, self.configuration.base_url, bearer(token))
-        return _checked(response)
+        call = Call(outgoing.operation, outgoing.path, self.background)
+        turn = await governor.admit(call)
+        try:
+            if isinstance(self.configuration, Configuration):
+                root, credentials, token = self.configuration.root, self.configuration.credentials(), None
+            else:
+                token = await self.configuration.get_access_token()
+                root, credentials = self.configuration.base_url, bearer(token)
+        except BaseException:
+            turn.over(sent=False)
+            raise
+        response = await self._once(outgoing, root, credentials, turn)
+        if response.status == 401 and token is not None and not isinstance(self.configuration, Configuration):
+            renewed = await self.configuration.renew(token)
+            turn = await governor.admit(call)
+            response = await self._once(outgoing, self.configuration.base_url, bearer(renewed), turn)
+        check(response)
+        return response
 
-    async def _once(self, outgoing: Outgoing, root: str, credentials: Mapping[str, str]) -> Response:
+    async def _once(self, outgoing: Outgoing, root: str, credentials: Mapping[str, str], turn: Turn) -> Response:
         operation = outgoing.operation
         headers = {**_HEADERS, **credentials}
         request: dict[str, Any] = {"params": outgoing.query or None, "headers": headers}
@@ -131,15 +180,20 @@ class Transport:
             request["files"] = [*outgoing.files.items(), *fields]
         elif outgoing.form:
             request["data"] = outgoing.form
-        call = _Call(operation.method, root, outgoing.path, self.timeout, _pool(self._backend))
-        if operation.result == "bytes":
-            reply = await call.download(request, outgoing.to)
-        else:
-            reply = await call.ask(request)
+        call = _Call(operation.method, root, outgoing.path, self.timeout, _pool(self._backend), turn)
+        sent = True
+        try:
+            reply = await (call.download(request, outgoing.to) if operation.result == "bytes" else call.ask(request))
+            turn.answered(reply.headers)
+        except ConnectionFailed as error:
+            sent = error.sent
+            raise
+        finally:
+            turn.over(sent=sent)
         reply = reply.without(*credentials.values()) if reply.status >= 300 else reply
         response = Response(operation, outgoing.path, reply.status, reply.headers, reply.content)
-        for sent in self.captures:
-            sent.append(response)
+        for captured in self.captures:
+            captured.append(response)
         return response
 
 
@@ -173,13 +227,14 @@ class _Call:
     path: str
     timeout: float
     pool: httpx.AsyncClient
+    turn: Turn | None = None
 
     async def ask(self, request: Mapping[str, Any]) -> Reply:
         """Send it and read the answer; redirects are not followed."""
         import httpx
 
         # A request made here carries no cookies of other accounts, and costs less than one that the pool puts together.
-        waits = {"timeout": self._patience().as_dict()}
+        waits = {"timeout": self._patience().as_dict(), "trace": self._trace}
         with self._errors():
             asked = httpx.Request(self.method, self.root + self.path, extensions=waits, **request)
             answer = await self.pool.send(asked, follow_redirects=False)
@@ -203,6 +258,11 @@ class _Call:
             f"GET {self.path}: more than five redirects; the file cannot be reached.", method="GET", path=self.path
         )
 
+    async def _trace(self, event: str, _: Mapping[str, Any]) -> None:
+        """Hear from the connection when the request has been written."""
+        if self.turn is not None and event.endswith(".send_request_body.complete"):
+            self.turn.left()
+
     def _patience(self) -> httpx.Timeout:
         """Wait so long for Pipedrive, but without end for one of our own connections."""
         import httpx
@@ -216,7 +276,13 @@ class _Call:
         about: dict[str, Any] = {"method": self.method, "path": self.path}
         try:
             yield
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        except (
+            httpx.ConnectError,
+            httpx.ConnectTimeout,
+            httpx.ProxyError,
+            httpx.UnsupportedProtocol,
+            httpx.InvalidURL,
+        ) as error:
             text = f"Pipedrive could not be reached at {self.root} ({type(error).__name__})"
             raise ConnectionFailed(f"{text}: check the network and PIPEDRIVE_API_URL.", **about, sent=False) from error
         except httpx.TimeoutException as error:
@@ -234,7 +300,7 @@ async def post_form(
     headers: Mapping[str, str],
     *,
     patience: float,
-    backend: httpx.AsyncBaseTransport | None,
+    backend: Backend | None,
 ) -> Reply:
     """Post a form to somewhere that is no operation of the API; raises ConnectionFailed."""
     call = _Call("POST", root, path, patience, _pool(backend))
@@ -246,7 +312,7 @@ def back_off(tries: int) -> float:
     return float(0.25 * 4 ** (tries - 1) * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
 
 
-def _pool(backend: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+def _pool(backend: Backend | None) -> httpx.AsyncClient:
     """Give the connections of this loop: shared by all clients, unless a backend replaces the network."""
     import httpx
 
@@ -267,9 +333,28 @@ async def close_connections() -> None:
         await pool.aclose()
 
 
-def _checked(response: Response) -> Response:
-    check(response)
-    return response
+def _refused(error: RateLimited, governor: Governor, waited: float) -> float:
+    """Stop the account's calls for the time that Pipedrive asked for, and give it; raise what may not be waited for."""
+    if isinstance(error, DailyBudgetSpent):
+        governor.close(error, SPENT_SECONDS)
+        raise error
+    if waited and error.headers.get("x-ratelimit-remaining", "0") != "0":
+        text = f"{error} It was waited for, and there is room in the burst limit: the day's API tokens are spent."
+        details = {"status": error.status, "body": error.body, "headers": error.headers}
+        spent = DailyBudgetSpent(text, method=error.method, path=error.path, **details)
+        governor.close(spent, SPENT_SECONDS)
+        raise spent from error
+    pause = (error.retry_after or WINDOW) + random.uniform(0, SPREAD)  # noqa: S311  # spreads tries, no secret
+    governor.close(error, pause)
+    if waited + pause > LONGEST_WAIT + SPREAD:
+        raise error
+    return pause
+
+
+def _asked_for(error: ClientError) -> float:
+    """Give the pause that a 503 asks for, as far as it is waited."""
+    headers = error.headers if isinstance(error, ServerError) else {}
+    return min(LONGEST_WAIT, wait_of(headers)) if "retry-after" in headers else 0.0
 
 
 def _may_repeat(operation: Operation, error: ClientError) -> bool:
