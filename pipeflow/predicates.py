@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pipeflow.catalog.values import Option, Options, Ref
+from pipeflow.customs import is_custom_key
 from pipeflow.errors import ConfigError
 from pipeflow.events import Event
 from pipeflow.naming import FieldNames
@@ -26,23 +28,30 @@ class Predicate:
     """A question about an event; `a & b`, `a | b` and `~a` are predicates too.
 
     @on("deal.updated", when=changed("stage_id", to=5) & ~by_user(17))
+
+    `fields` are the fields it asks about, as they were written.
     """
 
     ask: Question
     text: str
+    fields: frozenset[str] = frozenset()
 
     def __call__(self, event: Event[Any], fields: FieldNames | None = None) -> bool:
         """Answer for this event; `fields` resolves the names of the company's custom fields."""
         return self.ask(event, fields)
 
     def __and__(self, other: Predicate) -> Predicate:
-        return Predicate(lambda event, fields: self(event, fields) and other(event, fields), f"({self} & {other})")
+        both = self.fields | other.fields
+        return Predicate(
+            lambda event, fields: self(event, fields) and other(event, fields), f"({self} & {other})", both
+        )
 
     def __or__(self, other: Predicate) -> Predicate:
-        return Predicate(lambda event, fields: self(event, fields) or other(event, fields), f"({self} | {other})")
+        both = self.fields | other.fields
+        return Predicate(lambda event, fields: self(event, fields) or other(event, fields), f"({self} | {other})", both)
 
     def __invert__(self) -> Predicate:
-        return Predicate(lambda event, fields: not self(event, fields), f"~{self}")
+        return Predicate(lambda event, fields: not self(event, fields), f"~{self}", self.fields)
 
     def __str__(self) -> str:
         return self.text
@@ -53,8 +62,9 @@ def changed(field: str, *, to: Any = ANYTHING, from_: Any = ANYTHING) -> Predica
 
         @on("deal.updated", when=changed("Contract value"))
 
-    `field` is a field's name, or a custom field's name or key. Raises ConfigError at the run where two custom fields
-    carry that name: the message lists both keys.
+    `field` is one of the record's own fields (`stage_id`), or a custom field's name or key; choices go by label or id:
+    `changed("Source", to="Web")`. Raises ConfigError at the run where two custom fields carry that name (the message
+    lists both keys), and where none does any more.
     """
     if not isinstance(field, str) or not field:
         raise ConfigError(f"changed({field!r}): write the name of a field, such as changed('stage_id').")
@@ -63,9 +73,9 @@ def changed(field: str, *, to: Any = ANYTHING, from_: Any = ANYTHING) -> Predica
         change = event.changes.get(_key(event, field, fields))
         if change is None:
             return False
-        return (to is ANYTHING or change.new == to) and (from_ is ANYTHING or change.old == from_)
+        return (to is ANYTHING or _is(change.new, to)) and (from_ is ANYTHING or _is(change.old, from_))
 
-    return Predicate(ask, f"changed({field!r})")
+    return Predicate(ask, f"changed({getattr(field, 'name', field)!r})", frozenset({field}))
 
 
 def by_user(*user_ids: int) -> Predicate:
@@ -89,10 +99,28 @@ def record(question: Callable[[Any], bool]) -> Predicate:
     return Predicate(lambda event, fields: bool(question(event.record)), "record(…)")
 
 
+def _is(value: Any, wanted: Any) -> bool:
+    """Compare as people write: an option by its label or id, a reference by its id, choices in any order."""
+    if value == wanted:
+        return True
+    if isinstance(value, Option):
+        return wanted is not None and wanted in (value.label, value.id)
+    if isinstance(value, Options) and isinstance(wanted, list | tuple | set | frozenset):
+        return len(value) == len(wanted) and all(any(_is(option, each) for option in value) for each in wanted)
+    return isinstance(value, Ref) and value.id == wanted
+
+
 def _key(event: Event[Any], field: str, fields: FieldNames | None) -> str:
-    if fields is None or field in event.changes:
+    if fields is None or field in event.changes or is_custom_key(field) or _is_own(event.kind, field):
         return field
     try:
         return fields.key(event.kind, field)
     except KeyError:
         return field
+
+
+def _is_own(kind: str, field: str) -> bool:
+    """Say whether this is one of the record's own fields: its name goes before any custom field's."""
+    from pipeflow.records import RECORDS, Record
+
+    return field in RECORDS.get(kind, Record).model_fields

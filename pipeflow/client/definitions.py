@@ -32,13 +32,15 @@ class FieldDefinition:
 class Definitions:
     """The custom fields of one company, by kind of record; the same object grows as kinds are fetched.
 
-    `missed` are the kinds of which somebody wanted a name that is not known, `asked` when each kind was asked for.
+    `version` counts how often something was put in, `missed` are the kinds of which somebody wanted a name that is not
+    known, `asked` when each kind was asked for.
     """
 
     def __init__(self) -> None:
         self._kinds: dict[str, dict[str, FieldDefinition]] = {}
         self._keys: dict[str, dict[str, list[str]]] = {}
         self._trouble: dict[str, ClientError] = {}
+        self.version = 0
         self.missed: set[str] = set()
         self.asked: dict[str, float] = {}
 
@@ -49,6 +51,7 @@ class Definitions:
         for each in found.values():
             names.setdefault(each.name, []).append(each.key)
         self._kinds[kind], self._keys[kind] = found, names
+        self.version += 1
         self._trouble.pop(kind, None)
         self.missed.discard(kind)
 

@@ -93,6 +93,15 @@ class Fields:
         for kind in dict.fromkeys(map(home_of, kinds or KINDS)):
             await self._fetch(kind)
 
+    async def look_again(self, kind: str) -> bool:
+        """Fetch a kind again, unless that was done within the last minute; say whether it was."""
+        kind, definitions = home_of(kind), self.definitions
+        asked = definitions.asked.get(kind)
+        if asked is not None and self._now() - asked < AGAIN_AFTER and (definitions, kind) not in _fetching:
+            return False
+        await self._fetch(kind)
+        return True
+
     # -- writing -------------------------------------------------------------------------------------------------------
 
     async def send(self, sent: Operation, arguments: Mapping[str, Any]) -> Response:
@@ -122,7 +131,7 @@ class Fields:
         try:
             return meant(value, known)
         except ValueError:
-            if known.type not in ("enum", "set") or not await self._fetch_again(home_of(kind)):
+            if known.type not in ("enum", "set") or not await self.look_again(kind):
                 raise
         return meant(value, self._definition(kind, key) or known)
 
@@ -137,7 +146,7 @@ class Fields:
         try:
             return self.definitions.key(kind, name)
         except KeyError:
-            await self._fetch_again(home_of(kind))
+            await self.look_again(kind)
         try:
             return self.definitions.key(kind, name)
         except KeyError as error:
@@ -154,21 +163,13 @@ class Fields:
         kind = home_of(mine[0].kind)
         if kind in definitions.missed or any(_lacks(definitions, kind, record) for record in mine):
             try:
-                await self._fetch_again(kind)
+                await self.look_again(kind)
             except ClientError as error:
                 log.info("The custom fields of %s could not be fetched: %s", kind, error)
         for record in mine:
             record.__dict__["_fields"] = definitions
 
     # -- fetching ------------------------------------------------------------------------------------------------------
-
-    async def _fetch_again(self, kind: str) -> bool:
-        """Fetch, unless that was done within the last minute; say whether it was."""
-        asked = self.definitions.asked.get(kind)
-        if asked is not None and self._now() - asked < AGAIN_AFTER and (self.definitions, kind) not in _fetching:
-            return False
-        await self._fetch(kind)
-        return True
 
     async def _fetch(self, kind: str) -> None:
         """Fetch a kind once for any number of callers."""

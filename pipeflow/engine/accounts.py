@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pipeflow.client.auth import Configuration
 from pipeflow.client.client import Client
+from pipeflow.client.definitions import Definitions
 from pipeflow.engine.tokens import Tokens
 from pipeflow.errors import ClientError, ConfigError, NotConnected
 from pipeflow.settings import Settings
@@ -31,6 +32,7 @@ class Accounts:
         self.tokens = Tokens(store, vault, settings, clock=clock)
         self._known: list[Account] = []
         self._known_at = 0.0
+        self._definitions: dict[int, Definitions] = {}
 
     async def ensure_token_account(self) -> Account:
         """Ask Pipedrive whose `PIPEDRIVE_API_TOKEN` is and keep that account (`GET /v1/users/me`).
@@ -88,9 +90,14 @@ class Accounts:
                 f"Account {account.id} of company {account.company} has no credentials; connect it again."
             )
         if account.mode == "oauth":
-            return Client(self.tokens.source(account))
+            return Client(self.tokens.source(account), definitions=self.definitions(account.company))
         secret = self._vault.decrypt(account.credentials).decode()
-        return Client(Configuration(api_key=secret, base_url=account.api_domain or self._settings.api_url))
+        configuration = Configuration(api_key=secret, base_url=account.api_domain or self._settings.api_url)
+        return Client(configuration, definitions=self.definitions(account.company))
+
+    def definitions(self, company: int) -> Definitions:
+        """Give what is known of a company's custom fields: one object for all its clients, filled as it is fetched."""
+        return self._definitions.setdefault(company, Definitions())
 
     async def answers(self, company: int) -> bool:
         """Ask Pipedrive who we are: whether the company's account is in order (`GET /v1/users/me`)."""

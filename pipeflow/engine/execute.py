@@ -15,10 +15,11 @@ import orjson
 from pydantic import BaseModel
 
 from pipeflow.engine.accounts import Accounts
+from pipeflow.engine.fieldnames import CompanyFields
 from pipeflow.engine.retry import Decision, decide
 from pipeflow.engine.writes import Ledger, RunWrites
 from pipeflow.errors import NotConnected
-from pipeflow.events import Event, build_event, normalise
+from pipeflow.events import Event, FieldNames, Payload, build_event, normalise
 from pipeflow.registry import Argument, Handler, Job, logger_of
 from pipeflow.store.base import Account, Closing, Run, Store, StoredEvent
 
@@ -45,8 +46,11 @@ class OnceMemory:
 class Executor:
     """Executes attempts. `slots` threads are kept for handlers that are plain functions."""
 
-    def __init__(self, ledger: Ledger, accounts: Accounts, delays: Sequence[float], slots: int) -> None:
+    def __init__(
+        self, ledger: Ledger, accounts: Accounts, fields: CompanyFields, delays: Sequence[float], slots: int
+    ) -> None:
         store, clock = ledger.store, ledger.clock
+        self._fields = fields
         self._ledger = ledger
         self._accounts = accounts
         self._delays = delays
@@ -78,8 +82,10 @@ class Executor:
     async def _call(self, entry: Handler | Job, run: Run, stored: StoredEvent) -> str | None:
         """Call the function; give why it was skipped, if its predicate says so."""
         account = await self._accounts.acting(run.company)
-        event = _event_of(stored, account, run)
-        if isinstance(entry, Handler) and entry.when is not None and not entry.when(event, None):
+        payload = None if stored.source == "tick" else normalise(stored.raw)
+        fields = await self._fields.for_event(run.company, payload, entry)
+        event = _event_of(stored, payload, account, run, fields)
+        if isinstance(entry, Handler) and entry.when is not None and not entry.when(event, fields):
             return f"{entry.when} is false"
         writes = RunWrites(self._ledger, account, run, stored.chain) if account else None
         given = {
@@ -145,8 +151,7 @@ class Executor:
         return Closing(run.id, outcome, "pending", counted=False, due_at=due_at, error=decision.reason, traceback=text)
 
 
-def _event_of(stored: StoredEvent, account: Any, run: Run) -> Event[Any]:
-    payload = None if stored.source == "tick" else normalise(stored.raw)
+def _event_of(stored: StoredEvent, payload: Payload | None, account: Any, run: Run, fields: FieldNames) -> Event[Any]:
     return build_event(
         payload,
         id=stored.id,
@@ -157,6 +162,7 @@ def _event_of(stored: StoredEvent, account: Any, run: Run) -> Event[Any]:
         names=stored.names or None,
         stale=stored.stale,
         account=account,
+        fields=fields,
     )
 
 

@@ -5,26 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.dispatch import Dispatcher
 from pipeflow.engine.execute import Executor
+from pipeflow.engine.fieldnames import CompanyFields
 from pipeflow.engine.lanes import Ready
 from pipeflow.engine.observers import Observer
+from pipeflow.engine.recent import RecentEvents
 from pipeflow.engine.writes import Ledger
-from pipeflow.errors import StoreError, StoreUnavailable
+from pipeflow.errors import StoreUnavailable
 from pipeflow.registry import Handler, Job, Registry
 from pipeflow.settings import Settings
-from pipeflow.store.base import ALL, Closing, EventFilter, Run, Store, StoredEvent
+from pipeflow.store.base import ALL, Closing, Run, Store, StoredEvent
 
 REFILL = 1000
-LONGEST_WITHOUT_REFILL = 1.0
-REMEMBERED_EVENTS = 2000
+REFILL_AGAIN = 0.05
+REFILL_WHILE_BLOCKED = 0.5
 LONGEST_SLEEP = 60.0
-SHORTEST_SLEEP = 0.5
 BACK_OFF = 1.0
+SET_BACK = 5.0
 
 log = logging.getLogger("pipeflow.engine")
 
@@ -37,7 +38,8 @@ class Engine:
         ...
         await engine.stop(grace=20)
 
-    `observers` are told what arrives and how runs end. `clock` gives seconds since 1970.
+    `observers` are told what arrives and how runs end; `fields` knows the companies' custom fields by name. `clock`
+    gives seconds since 1970.
     """
 
     def __init__(
@@ -54,12 +56,13 @@ class Engine:
         self._registry = registry
         self._clock = clock
         self._ledger = Ledger(store, clock)
-        self._ledger.on_settled = lambda: self._woken.set()
+        self._ledger.on_settled = self.wake
         self._dispatcher = Dispatcher(store, registry, self._ledger)
-        self._executor = Executor(self._ledger, accounts, settings.retry_delays, settings.concurrency)
+        self.fields = CompanyFields(store, accounts, clock=clock)
+        self._executor = Executor(self._ledger, accounts, self.fields, settings.retry_delays, settings.concurrency)
         limits = {handler.name: handler.concurrency for handler in registry.handlers.values()}
         self._ready = Ready(settings.concurrency, {**limits, **dict.fromkeys(registry.jobs, 1)})
-        self._events: OrderedDict[int, StoredEvent] = OrderedDict()
+        self._recent = RecentEvents(store)
         self._attempts: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._stopping = False
@@ -67,14 +70,22 @@ class Engine:
         self._resting: dict[int, float] = {}
         self._probes: dict[int, int] = {}
         self._unknown: set[str] = set()
-        self._refill_at = 0.0
+        self._news = True
+        self._refill_at = self._refilled_at = 0.0
+        self._latest = 0.0
 
     async def start(self) -> None:
         """Take up what a dead owner left, then work until `stop`."""
         suspects = await self._store.recover(ALL, self._clock())
         await self._ledger.begin()
-        self._store.on_change(self._woken.set)
+        self._store.on_change(self.wake)
         self._loop_task = asyncio.create_task(self._work(suspects), name="engine")
+
+    def wake(self) -> None:
+        """Have the engine look for events and due runs now: something was stored, or the time has come."""
+        self._news = True
+        self._refill_at = min(self._refill_at, self._refilled_at + REFILL_AGAIN)
+        self._woken.set()
 
     async def stop(self, grace: float) -> None:
         """Claim nothing more, let attempts finish within `grace` seconds, and hand the others back uncounted."""
@@ -118,62 +129,72 @@ class Engine:
 
     async def _turn(self) -> None:
         """Dispatch what is new, start what may start, and sleep until there is something to do."""
+        await self._follow_clock()
+        if self._news or _is_past(self._dispatcher.wake_at, self._clock()):
+            await self._dispatch()
+        if self._clock() >= self._refill_at or (self._ready.overflowed and self._ready.hungry()):
+            await self._refill()
+        self._fill()
+        if not self._news:
+            await self._sleep()
+
+    async def _dispatch(self) -> None:
+        self._news = False
         events, runs = await self._dispatcher.step(ALL, self._clock())
         self._tell_dispatched(events, runs)
         for run in runs:
             if run.due_at is not None:
                 self._offer(run)
-        self._fill()
-        overdue = self._clock() >= self._refill_at
-        if events and not overdue:
-            return
-        if overdue or self._ready.hungry():
-            await self._refill()
-            self._fill()
-        await self._sleep()
+        self._news |= bool(events)
 
     async def _refill(self) -> None:
         """Fetch what is due; past the runs of a company of which no more fits in, so that others do not wait for it."""
-        self._refill_at = self._clock() + LONGEST_WITHOUT_REFILL
+        now = self._refilled_at = self._clock()
+        resting = {company for company, until in self._resting.items() if until > now or company in self._probes}
+        handlers = [*self._registry.handlers, *self._registry.jobs] if self._unknown else None
         self._ready.overflowed.clear()
         crowded: set[int] = set()
         while True:
-            runs = await self._store.due_runs(ALL, self._clock(), limit=REFILL, resting=crowded)
-            for run in runs:
-                self._offer(run)
+            runs = await self._store.due_runs(ALL, now, limit=REFILL, handlers=handlers, resting=crowded | resting)
+            await self._recent.fetch([run.event_id for run in runs if self._offer(run)])
             more = self._ready.crowded()
             if len(runs) < REFILL or more <= crowded:
-                return
+                break
             crowded |= more
+        due_at = await self._store.next_due_at(ALL, handlers=handlers, resting=resting)
+        self._refill_at = now + LONGEST_SLEEP if due_at is None else max(due_at, now + REFILL_WHILE_BLOCKED)
+        self._refill_at = min(self._refill_at, *self._resting.values()) if self._resting else self._refill_at
+
+    async def _follow_clock(self) -> None:
+        """Move due times along where the clock was set back, so that nothing waits for a time that comes again."""
+        now = self._clock()
+        if now < self._latest - SET_BACK:
+            log.warning(
+                "The clock was set back by %.0f s; what waits for a time waits no longer for that.", self._latest - now
+            )
+            await self._store.move_due_times(ALL, now - self._latest)
+            self._refill_at = self._refilled_at = now
+        self._latest = now
 
     async def _sleep(self) -> None:
-        due_at = await self._store.next_due_at(ALL)
-        waits = [due_at] if due_at is not None else []
-        waits.extend(self._resting.values())
-        if self._dispatcher.wake_at is not None:
-            waits.append(self._dispatcher.wake_at)
-        pause = LONGEST_SLEEP
-        if waits:
-            pause = min(max(min(waits) - self._clock(), SHORTEST_SLEEP if self._ready_or_blocked() else 0.01), pause)
+        wake_at = min(self._refill_at, self._dispatcher.wake_at or self._refill_at)
+        pause = min(max(wake_at - self._clock(), 0.01), LONGEST_SLEEP)
         try:
             async with asyncio.timeout(pause):
                 await self._woken.wait()
         except TimeoutError:
             pass
 
-    def _ready_or_blocked(self) -> bool:
-        """Say whether what is due already waits for a slot, a handler or an account, so that asking again is idle."""
-        return bool(self._attempts or self._resting or self._unknown or len(self._ready))
-
-    def _offer(self, run: Run) -> None:
+    def _offer(self, run: Run) -> bool:
+        """Take a due run in; False where it stays on disk, or is here already."""
         if run.handler not in self._registry.handlers and run.handler not in self._registry.jobs:
             if run.handler not in self._unknown:
                 self._unknown.add(run.handler)
                 self._notice(f"Runs of {run.handler} wait: no recipe here has it. They go on when one does.")
-            return
+            return False
         if run.company in self._resting and not self._may_probe(run):
-            return
-        self._ready.offer(run)
+            return False
+        return self._ready.offer(run)
 
     def _may_probe(self, run: Run) -> bool:
         """After an account's rest, let one run through: the others wait for how it ends."""
@@ -196,7 +217,8 @@ class Engine:
             if self._probes.get(run.company) == run.id:
                 del self._probes[run.company]
             self._fill()
-            self._woken.set()
+            if self._ready.overflowed:
+                self._woken.set()
 
     async def _attempt(self, run: Run, *, alone: bool = False) -> None:
         held = not alone
@@ -215,7 +237,11 @@ class Engine:
                 self._ready.release(run)
                 held = False
             self._rest(run, closing, pause)
+            self._fill()
             following = await self._close(closing)
+            if closing.due_at is not None:
+                self._refill_at = min(self._refill_at, closing.due_at)
+                self._woken.set()
             self._tell_closed(run, closing, seconds)
             if following is not None and following.due_at is not None:
                 self._offer(following)
@@ -225,7 +251,7 @@ class Engine:
 
     async def _executed(self, entry: Handler | Job, run: Run) -> tuple[Closing, float]:
         try:
-            return await self._executor.execute(entry, run, await self._event(run.event_id))
+            return await self._executor.execute(entry, run, await self._recent.get(run.event_id))
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
@@ -255,21 +281,7 @@ class Engine:
         elif run.company in self._resting and closing.outcome != "released":
             del self._resting[run.company]
             self._notice(f"Company {run.company} goes on.")
-
-    async def _event(self, event_id: int) -> StoredEvent:
-        known = self._events.get(event_id)
-        if known is not None:
-            return known
-        found = await self._store.events(EventFilter(ids=(event_id,)))
-        if not found:
-            raise StoreError(f"Event {event_id} is gone from the store, though a run of it is open.")
-        self._remember(found[0])
-        return found[0]
-
-    def _remember(self, event: StoredEvent) -> None:
-        self._events[event.id] = event
-        if len(self._events) > REMEMBERED_EVENTS:
-            self._events.popitem(last=False)
+            self.wake()
 
     def _tell_dispatched(self, events: list[StoredEvent], runs: list[Run]) -> None:
         handlers: dict[int, list[str]] = {}
@@ -277,7 +289,7 @@ class Engine:
             handlers.setdefault(run.event_id, []).append(run.handler)
         for event in events:
             if event.id in handlers:
-                self._remember(event)
+                self._recent.remember(event)
             for observer in self.observers:
                 observer.event_dispatched(event, handlers.get(event.id, ()))
 
@@ -288,3 +300,7 @@ class Engine:
     def _notice(self, text: str) -> None:
         for observer in self.observers:
             observer.notice(text)
+
+
+def _is_past(moment: float | None, now: float) -> bool:
+    return moment is not None and now >= moment
