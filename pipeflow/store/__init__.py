@@ -26,8 +26,15 @@ def open_store(database_url: str) -> Store:
         from pipeflow.store.sqlite import SQLiteStore
 
         return SQLiteStore(Path(path))
+    if scheme in ("postgres", "postgresql") and rest:
+        try:
+            from pipeflow.store.postgres import PostgresStore
+        except ImportError as error:
+            raise ConfigError(f"PostgreSQL needs more packages ({error}): pip install 'pipeflow[postgres]'.") from error
+
+        return PostgresStore(database_url)
     shown = f"{scheme}://…" if separator and scheme.isalnum() else "the given text"  # the rest may hold a password
     raise ConfigError(
         f"PIPEFLOW_DATABASE_URL names no database that pipeflow knows ({shown}); "
-        "write sqlite:///pipeflow.db or sqlite:////srv/pipeflow.db."
+        "write sqlite:///pipeflow.db, sqlite:////srv/pipeflow.db or postgresql://user:password@host/name."
     )

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
+import pytest
+
 from pipeflow.store.base import ALL, PARTITIONS, Closing, Dispatch, NewEvent, NewRun, RecordState, Run, Store
+
+sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what a single file can promise: one owner, whose work waits for nobody."""
+postgres_only = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 
 NOW = 1_764_052_633.123456
 COMPANY = 4410021

@@ -9,7 +9,7 @@ from tests.store.builders import COMPANY, NOW, add, dispatch, finish, lane, make
 
 
 async def test_event_comes_back_as_it_was_stored(store: Store) -> None:
-    event = new_event(raw=bytes(range(256)), record_id="ünï\u0000côde", bulk=True, occurred_at=None, update_time=5.1)
+    event = new_event(raw=bytes(range(256)), record_id="ünïcôde", bulk=True, occurred_at=None, update_time=5.1)
     event_id = await add(store, event)
     (stored,) = await store.undispatched(ALL, limit=10)
     assert stored.id == event_id
@@ -18,6 +18,12 @@ async def test_event_comes_back_as_it_was_stored(store: Store) -> None:
     assert (stored.delivery_id, stored.occurred_at, stored.update_time) == (event.delivery_id, None, 5.1)
     assert (stored.actor_id, stored.bulk, stored.stale, stored.status) == (event.actor_id, True, False, "stored")
     assert (stored.names, stored.chain, stored.dispatched_at) == ((), (), None)
+
+
+async def test_event_with_a_text_that_no_database_likes_is_stored_all_the_same(store: Store) -> None:
+    event_id = await add(store, new_event("nul\u0000", raw=b"\x00\xff"))
+    (stored,) = await store.undispatched(ALL, limit=10)
+    assert (stored.id, stored.raw, stored.record_id[:3]) == (event_id, b"\x00\xff", "nul")
 
 
 async def test_event_delivered_twice_is_stored_once(store: Store) -> None:

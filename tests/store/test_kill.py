@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeflow.store import open_store
 from pipeflow.store.base import ALL, EventFilter, Run, RunFilter, Store
+from tests.store.builders import sqlite_only
 
 PROCESS = Path(__file__).with_name("process.py")
 ROUNDS = 6
@@ -88,6 +89,7 @@ async def test_kill_9_at_any_instant_loses_nothing_and_leaves_nothing_stuck(data
     await store.close()
 
 
+@sqlite_only
 def test_owner_lock_is_free_after_kill_9(database_url: str) -> None:
     for _ in range(2):
         kill_after(database_url, 1, Told())

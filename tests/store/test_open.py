@@ -12,7 +12,7 @@ import pytest
 from pipeflow.errors import ConfigError, SchemaOutdated, StoreError, StoreUnavailable
 from pipeflow.store import open_store
 from pipeflow.store.base import ALL, RunFilter, Store
-from tests.store.builders import NOW, add, closing, dispatch, finish, make_run, new_event
+from tests.store.builders import NOW, add, closing, dispatch, finish, make_run, new_event, sqlite_only
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,7 @@ async def test_closing_commits_what_is_under_way(store: Store) -> None:
     assert (await store.counts())["events"] == 100
 
 
+@sqlite_only
 async def test_second_owner_is_told_who_the_first_is(store: Store, database_url: str) -> None:
     second = open_store(database_url)
     with pytest.raises(StoreError, match=rf"process {os.getpid()} on .* since .*Stop that process") as refused:
@@ -79,6 +80,7 @@ async def test_second_owner_is_told_who_the_first_is(store: Store, database_url:
     await second.close()
 
 
+@sqlite_only
 async def test_only_the_owner_works_runs(store: Store, other: Store) -> None:
     run = await make_run(store)
     for call in (
@@ -129,3 +131,9 @@ async def test_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("This is no database, and it is longer than a header of a hundred bytes. " * 3)
     with pytest.raises(StoreError, match="not a SQLite database"):
         await open_store(f"sqlite:///{tmp_path}/text.db").open(owner=True)
+
+
+async def test_database_that_is_not_there_is_named_without_its_password() -> None:
+    with pytest.raises(StoreUnavailable, match=r"^The database sales at 127\.0\.0\.1 does not answer") as refused:
+        await open_store("postgresql://me:secret@127.0.0.1:1/sales").open()
+    assert "secret" not in str(refused.value)

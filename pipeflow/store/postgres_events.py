@@ -1,0 +1,308 @@
+"""Events, their bodies and the last states of records, in SQL for PostgreSQL. Imports the rows."""
+
+# ruff: noqa: S608 - SQL is put together of constants only; every value travels as a parameter
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pipeflow.store.base import Dispatch, EventFilter, NewEvent, Owned, RecordState, StoredEvent
+from pipeflow.store.postgres_batches import Operation, Work, each
+from pipeflow.store.postgres_link import Connection, pairs, rows
+from pipeflow.store.postgres_rows import EVENT_COLUMNS, clean, event_of, joined, many
+from pipeflow.store.rows import digest_of
+
+MOST_BYTES_AT_ONCE = 8 * 1024 * 1024
+
+RecordKey = tuple[int, str, str]
+
+_ADD = """
+WITH given AS MATERIALIZED (
+    SELECT nextval('pipeflow.event_ids') AS id, g.* FROM json_to_recordset(%s::json) AS g(
+        n integer, digest uuid, company bigint, key text, name text, kind text, record_id text, action text,
+        source text, status text, partition integer, bulk boolean, received_at double precision,
+        occurred_at double precision, update_time double precision, delivery_id text, actor_id text,
+        start integer, size integer)
+), stored AS (
+    INSERT INTO pipeflow.events (id, digest, company, key, name, kind, record_id, action, source, status, partition,
+        bulk, size, received_at, occurred_at, update_time, delivery_id, actor_id)
+    SELECT id, digest, company, key, name, kind, record_id, action, source, status, partition, bulk, size,
+        received_at, occurred_at, update_time, delivery_id, actor_id
+    FROM given ORDER BY digest, id ON CONFLICT (digest) DO NOTHING RETURNING id
+), kept AS (
+    INSERT INTO pipeflow.bodies (event_id, raw)
+    SELECT given.id, substring(%s::bytea FROM start FOR size) FROM given JOIN stored USING (id)
+), counted AS (
+    INSERT INTO pipeflow.counters AS c (process, events) SELECT %s, count(*) FROM stored HAVING count(*) > 0
+    ON CONFLICT (process) DO UPDATE SET events = c.events + excluded.events
+)
+SELECT n, given.id FROM given JOIN stored USING (id)
+"""
+
+
+class Adder:
+    """Stores the events of many calls with one statement, and gives each call its ids; None for those known already.
+
+    Sorted by what makes them unique, so that two processes that store the same never wait for each other in a circle.
+    """
+
+    def __init__(self, process: str) -> None:
+        self._process = process
+        self.deliveries = Operation(self._add_many)
+        self.polled = Operation(self._add_news, partitions=_partitions)
+
+    async def _add_many(self, work: Work, calls: Sequence[tuple[Sequence[NewEvent]]]) -> list[list[int | None]]:
+        ids = iter(await self.add(work.db, [event for (events,) in calls for event in events]))
+        return [[next(ids) for _ in events] for (events,) in calls]
+
+    async def add(self, db: Connection, events: Sequence[NewEvent]) -> list[int | None]:
+        """Store events; None for those known already."""
+        if not events:
+            return []
+        body, places = joined(event.raw for event in events)
+        given = [_row(n, event, place) for n, (event, place) in enumerate(zip(events, places, strict=True))]
+        stored = await pairs(db, _ADD, (many(given), body, self._process))
+        return [stored.get(n) for n in range(len(events))]
+
+    async def _add_news(self, work: Work, calls: Sequence[tuple[Sequence[NewEvent]]]) -> list[list[int | None]]:
+        """Store polled events of which nothing as new is known, nor waits."""
+        events = [event for (given,) in calls for event in given]
+        known = await _newest(work, {_key(event) for event in events if event.source == "poll"})
+        wanted = [_is_news(event, known) for event in events]
+        ids = iter(await self.add(work.db, [event for event, is_new in zip(events, wanted, strict=True) if is_new]))
+        answers = iter([next(ids) if is_new else None for is_new in wanted])
+        return [[next(answers) for _ in given] for (given,) in calls]
+
+
+def _partitions(events: Sequence[NewEvent]) -> Iterable[int]:
+    return {event.partition for event in events}
+
+
+def _row(n: int, event: NewEvent, place: tuple[int, int | None]) -> dict[str, Any]:
+    row = event._asdict()
+    del row["raw"]
+    digest = uuid.UUID(bytes=digest_of(event.company, event.key))
+    return {"n": n, "digest": digest, **row, "start": place[0], "size": place[1]}
+
+
+Known = dict[RecordKey, tuple[float, bool]]
+_NOTHING = (float("-inf"), False)
+
+
+def _is_news(event: NewEvent, known: Known) -> bool:
+    """Say whether an event tells something new, and remember that it does."""
+    newest, deleted = known.get(_key(event), _NOTHING)
+    as_new = event.update_time is not None and newest >= event.update_time
+    is_deletion = event.action == "deleted"
+    is_news = event.source != "poll" or not (as_new or (is_deletion and deleted))
+    if is_news:
+        known[_key(event)] = max(newest, event.update_time or newest), deleted or is_deletion
+    return is_news
+
+
+_WANTED = "json_to_recordset(%s::json) AS wanted(company bigint, kind text, record_id text)"
+
+
+async def _newest(work: Work, keys: Iterable[RecordKey]) -> Known:
+    """Read how new records are known to be, and whether as deleted, from their states and the events that wait."""
+    wanted = _wanted(keys)
+    found = await work.rows(
+        "SELECT company, kind, record_id, update_time, deleted "
+        f"FROM {_WANTED} JOIN pipeflow.records AS r USING (company, kind, record_id) "
+        "UNION ALL SELECT company, kind, record_id, update_time, action = 'deleted' "
+        f"FROM {_WANTED} JOIN pipeflow.events AS e USING (company, kind, record_id) WHERE e.status = 'stored'",
+        wanted,
+        wanted,
+    )
+    known: Known = {}
+    for company, kind, record_id, update_time, deleted in found:
+        newest, gone = known.get((company, kind, record_id), _NOTHING)
+        known[company, kind, record_id] = max(newest, update_time or newest), gone or deleted
+    return known
+
+
+def _wanted(keys: Iterable[RecordKey]) -> str:
+    return many([{"company": company, "kind": kind, "record_id": record_id} for company, kind, record_id in keys])
+
+
+def _key(event: NewEvent) -> RecordKey:
+    return event.company, event.kind, event.record_id
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+async def undispatched(db: Connection, owned: Owned, limit: int, after: int) -> list[StoredEvent]:
+    """Read events that wait for dispatch, oldest first, and no more megabytes than fit well into memory."""
+    found = await rows(
+        db,
+        f"SELECT size, {EVENT_COLUMNS} FROM pipeflow.events WHERE status = 'stored' AND partition = ANY(%s::int[]) "
+        "AND id > %s ORDER BY id LIMIT %s",
+        (list(owned), after, limit),
+    )
+    return await _with_bodies(db, found)
+
+
+async def _with_bodies(db: Connection, found: Sequence[tuple[Any, ...]]) -> list[StoredEvent]:
+    found = found[: _that_fit(found)]
+    if not found:
+        return []
+    ids = [row[1] for row in found]
+    bodies = await pairs(db, "SELECT event_id, raw FROM pipeflow.bodies WHERE event_id = ANY(%s::bigint[])", (ids,))
+    return [event_of(row[1:], bodies.get(row[1], b"")) for row in found]
+
+
+def _that_fit(found: Sequence[tuple[Any, ...]]) -> int:
+    size = 0
+    for number, row in enumerate(found):
+        size += row[0]
+        if number and size > MOST_BYTES_AT_ONCE:
+            return number
+    return len(found)
+
+
+async def records(db: Connection, keys: Iterable[RecordKey]) -> dict[RecordKey, RecordState]:
+    """Read record states."""
+    found = await rows(
+        db,
+        "SELECT company, kind, record_id, update_time, source, state, deleted, polled_from, polled_to "
+        f"FROM {_WANTED} JOIN pipeflow.records USING (company, kind, record_id)",
+        (_wanted(set(keys)),),
+    )
+    return {row[:3]: RecordState(*row) for row in found}
+
+
+async def record_ids(db: Connection, company: int, kind: str, after: str, limit: int) -> list[str]:
+    """Read the ids of known records that are not deleted."""
+    found = await rows(
+        db,
+        "SELECT record_id FROM pipeflow.records WHERE company = %s AND kind = %s AND record_id > %s AND NOT deleted "
+        "ORDER BY record_id LIMIT %s",
+        (company, kind, after, limit),
+    )
+    return [record_id for (record_id,) in found]
+
+
+# Dispatching ---------------------------------------------------------------------------------------------------------
+_TOLD = """
+WITH told AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%s::json) AS t(company bigint, kind text, record_id text,
+        update_time double precision, source text, deleted boolean, start integer, size integer,
+        polled_from double precision, polled_to double precision)
+), remembered AS (
+    INSERT INTO pipeflow.records AS r (company, kind, record_id, update_time, source, deleted, state, polled_from,
+        polled_to)
+    SELECT company, kind, record_id, update_time, source, deleted, substring(%s::bytea FROM start FOR size),
+        polled_from, polled_to
+    FROM told ORDER BY company, kind, record_id
+    ON CONFLICT (company, kind, record_id) DO UPDATE SET"""
+_MARK = f"""{_TOLD} update_time = coalesce(excluded.update_time, r.update_time),
+        source = excluded.source, deleted = excluded.deleted, state = excluded.state,
+        polled_from = excluded.polled_from, polled_to = excluded.polled_to
+    WHERE excluded.update_time IS NULL OR r.update_time IS NULL OR excluded.update_time >= r.update_time
+), given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%s::json) AS g(id bigint, status text, stale boolean, cause_run_id bigint,
+        names text[], chain text[])
+)
+UPDATE pipeflow.events AS e SET status = g.status, stale = g.stale, cause_run_id = g.cause_run_id, names = g.names,
+    chain = g.chain, dispatched_at = %s
+FROM given AS g WHERE e.id = g.id
+"""
+_SAVE = f"""{_TOLD} update_time = excluded.update_time, source = excluded.source, deleted = excluded.deleted,
+        state = excluded.state
+    WHERE r.update_time IS NULL OR excluded.update_time > r.update_time
+)
+SELECT FROM told LIMIT 0
+"""
+
+
+async def mark_dispatched(work: Work, dispatches: Sequence[Dispatch], now: float) -> None:
+    """Write what dispatching found out about events, and the record states they told."""
+    if not dispatches:
+        return
+    given = [
+        {
+            "id": one.event_id,
+            "status": one.status,
+            "stale": one.stale,
+            "cause_run_id": one.cause_run_id,
+            "names": one.names,
+            "chain": one.chain or None,
+        }
+        for one in dispatches
+    ]
+    told = _told(one.record for one in dispatches if one.record is not None)
+    await work.run(_MARK, *told, many(given), now)
+
+
+async def _save_records(work: Work, states: Sequence[RecordState]) -> None:
+    """Write states that no event told."""
+    await work.run(_SAVE, *_told(states))
+
+
+save_records = Operation(each(_save_records))
+
+
+def _told(states: Iterable[RecordState]) -> tuple[str, bytes]:
+    last = _last_of_each(states)
+    body, places = joined(state.state for state in last)
+    return many([_record_row(state, place) for state, place in zip(last, places, strict=True)]), body
+
+
+def _last_of_each(states: Iterable[RecordState]) -> list[RecordState]:
+    """Keep what stands in the end: one statement cannot write a row twice."""
+    last: dict[RecordKey, RecordState] = {}
+    for state in states:
+        key = (state.company, state.kind, state.record_id)
+        before = last.get(key)
+        older = (
+            before is not None
+            and before.update_time is not None
+            and state.update_time is not None
+            and state.update_time < before.update_time
+        )
+        if not older:
+            last[key] = state
+    return list(last.values())
+
+
+def _record_row(state: RecordState, place: tuple[int, int | None]) -> dict[str, Any]:
+    return {
+        "company": state.company,
+        "kind": state.kind,
+        "record_id": state.record_id,
+        "update_time": state.update_time,
+        "source": state.source,
+        "deleted": state.deleted,
+        "polled_from": state.polled_from,
+        "polled_to": state.polled_to,
+        "start": place[0],
+        "size": place[1],
+    }
+
+
+# Listing -------------------------------------------------------------------------------------------------------------
+async def list_events(db: Connection, wanted: EventFilter, before: int, limit: int) -> list[StoredEvent]:
+    """Read a page of a listing, newest first, from behind the event `before`."""
+    conditions = ["id < %(before)s"]
+    parameters: dict[str, Any] = {"before": before, "limit": limit}
+    if wanted.status is not None:
+        conditions.append(
+            "status = %(status)s" + ("" if wanted.status == "dispatched" else " AND status <> 'dispatched'")
+        )
+    for column in ("company", "kind", "record_id", "source"):
+        if getattr(wanted, column) is not None:
+            conditions.append(f"{column} = %({column})s")
+    if wanted.name is not None:
+        conditions.append("(name = %(name)s OR names @> ARRAY[%(name)s::text])")
+    if wanted.since is not None:
+        conditions.append("received_at >= %(since)s")
+    if wanted.until is not None:
+        conditions.append("received_at < %(until)s")
+    if wanted.ids is not None:
+        conditions.append("id = ANY(%(ids)s::bigint[])")
+        parameters["ids"] = list(wanted.ids)
+    for name in ("status", "company", "kind", "record_id", "source", "name", "since", "until"):
+        if getattr(wanted, name) is not None:
+            parameters[name] = clean(getattr(wanted, name))
+    source = f"FROM pipeflow.events WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT %(limit)s"
+    return await _with_bodies(db, await rows(db, f"SELECT size, {EVENT_COLUMNS} {source}", parameters))
