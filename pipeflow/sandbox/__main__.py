@@ -9,6 +9,7 @@ import os
 import signal
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeflow.sandbox import API_TOKEN, Sandbox, serve
@@ -87,8 +88,17 @@ async def _end_with_parent(until: asyncio.Event) -> None:
 
 
 def main() -> None:
-    """Run the command."""
-    asyncio.run(_main(_arguments()))
+    """Run the command, on the fastest loop there is."""
+    with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
+        runner.run(_main(_arguments()))
+
+
+def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
 
 
 if __name__ == "__main__":

@@ -75,6 +75,8 @@ def ok(data: Any, additional: Any = None, *, related: Any = None, status: int = 
     return Answer(body, status)
 
 
+CLOUDFLARE = b"<!DOCTYPE html><html><head><title>Attention Required! | Cloudflare</title></head></html>"
+
 UNAUTHORIZED: Record = {
     "success": False,
     "error": "unauthorized access",
@@ -86,6 +88,16 @@ UNAUTHORIZED: Record = {
 def unknown_method() -> Answer:
     """Answer a path that no generation knows."""
     return Answer({"status": False, "error": "Unknown method ."}, 404)
+
+
+def over_limit() -> Answer:
+    """Answer 429."""
+    return Answer({"success": False, "error": "Request over limit", "errorCode": 429}, 429)
+
+
+def blocked() -> Answer:
+    """Answer as Cloudflare does when it stops somebody: 403, and a page instead of JSON."""
+    return Answer(CLOUDFLARE, 403, {"content-type": "text/html; charset=UTF-8"})
 
 
 def v1_time(text: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""The ASGI application: read a request, check who asks, apply faults and limits, let a handler answer.
+"""The ASGI application: read a request, misbehave where asked to, and let the right part of the sandbox answer.
 
 `/v1`, `/api/v1` and `/api/v2` are the generations; `/c/{domain}` in front of them is that company's own host.
 """
@@ -6,31 +6,21 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, TypeAlias
 
 import orjson
 
-from pipeflow import catalog
-from pipeflow.sandbox.access import Identity, authenticate, in_scope
-from pipeflow.sandbox.answers import Answer, RefusedError, refusal, unknown_method
+from pipeflow.sandbox.answers import Answer, blocked, over_limit, unknown_method
+from pipeflow.sandbox.api import answer_api, target_of
 from pipeflow.sandbox.control import Control
 from pipeflow.sandbox.faults import Fault
-from pipeflow.sandbox.handlers import handler_of
 from pipeflow.sandbox.incoming import Incoming, Receive, Scope, read_request
 from pipeflow.sandbox.journal import Request
 from pipeflow.sandbox.oauth import OAuthServer
-from pipeflow.sandbox.routing import Call, find, operation_of
 from pipeflow.sandbox.sandbox import Sandbox
-from pipeflow.sandbox.validate import check_body, check_query
 
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-PREFIXES: Final = {"/api/v2/": ("v2", "/api/v2/"), "/api/v1/": ("v1", "/v1/"), "/v1/": ("v1", "/v1/")}
-CLOUDFLARE: Final = b"<!DOCTYPE html><html><head><title>Attention Required! | Cloudflare</title></head></html>"
 
 
 class Application:
@@ -49,13 +39,17 @@ class Application:
         if scope["type"] != "http":
             return
         incoming = await read_request(scope, receive)
-        noted = self._note(incoming)
-        answer = await self._answer(incoming, noted)
-        if answer is None:
-            await _hang_up(receive)
+        if incoming.path.startswith("/_sandbox"):
+            await _send(await self._control.answer(incoming), send)
             return
-        noted.status = answer.status
-        await _send(answer, send)
+        noted = self._note(incoming)
+        faults = self._sandbox.faults.take(incoming.method, incoming.path)
+        answer = await self._answer(incoming, noted, faults)
+        if answer is not None:
+            noted.status = answer.status
+            await _send(answer, send, whole="cut" not in faults)
+        if answer is None or "cut" in faults:
+            await _hang_up(receive)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -73,14 +67,10 @@ class Application:
         body = incoming.fields
         if incoming.files:
             body = {**(body or {}), **{name: f"<{len(one.content)} bytes>" for name, one in incoming.files.items()}}
-        headers = list(incoming.headers.items())
-        return self._sandbox.journal.note(stamp, incoming.method, incoming.path, incoming.query, headers, body)
+        return self._sandbox.journal.note(stamp, incoming.method, incoming.path, incoming.query, incoming.headers, body)
 
-    async def _answer(self, incoming: Incoming, noted: Request) -> Answer | None:
+    async def _answer(self, incoming: Incoming, noted: Request, faults: Mapping[str, Fault]) -> Answer | None:
         """Answer a request; None hangs up."""
-        if incoming.path.startswith("/_sandbox"):
-            return await self._control.answer(incoming)
-        faults = self._sandbox.faults.take(incoming.method, incoming.path)
         if "slow" in faults:
             await asyncio.sleep(faults["slow"].seconds)
         if "drop" in faults and not faults["drop"].after:
@@ -88,119 +78,21 @@ class Application:
         answer = _trouble(faults) or await self._serve(incoming, noted, faults)
         return None if "drop" in faults else answer
 
-    async def _serve(self, incoming: Incoming, noted: Request, faults: dict[str, Fault]) -> Answer:
+    async def _serve(self, incoming: Incoming, noted: Request, faults: Mapping[str, Fault]) -> Answer:
         if incoming.path.startswith(("/oauth", "/marketplace")):
-            return await self._oauth.answer(incoming)
-        domain, path = _company_host(incoming.path)
-        for prefix, (generation, kept) in PREFIXES.items():
-            if path.startswith(prefix):
-                target = Target(generation, kept + path[len(prefix) :], domain)
-                return await self._api(incoming, target, noted, faults)
-        return unknown_method()
-
-    async def _api(self, incoming: Incoming, target: Target, noted: Request, faults: dict[str, Fault]) -> Answer:
-        identity = authenticate(self._sandbox, incoming.headers, dict(incoming.query), target.generation, target.domain)
-        if isinstance(identity, Answer):
-            return identity
-        noted.company = identity.company.domain
-        answer = await self._as(identity, incoming, target, noted, faults)
-        answer.headers.setdefault("x-correlation-id", str(uuid.uuid4()))
-        return answer
-
-    async def _as(
-        self, identity: Identity, incoming: Incoming, target: Target, noted: Request, faults: dict[str, Fault]
-    ) -> Answer:
-        found = find(target.path)
-        operation = operation_of(incoming.method, found.template) if found else None
-        noted.operation = operation.id if operation else None
-        verdict = self._sandbox.limits.check(
-            identity.company,
-            identity.token,
-            operation.cost if operation else 1,
-            faults,
-            oauth=identity.app is not None,
-            search="/search" in target.path or "/itemSearch" in target.path,
-        )
-        if verdict.refused:
-            body = {"success": False, "error": "Request over limit", "errorCode": 429}
-            return Answer(body, 429, verdict.headers)
-        if found is None:
-            answer = unknown_method()
-        elif incoming.method not in found.methods:
-            answer = Answer({"success": False, "error": "Method not allowed", "errorCode": 405}, 405)
-        elif operation and not in_scope(identity, operation):
-            answer = Answer({"success": False, "error": "Scope and URL mismatch", "errorCode": 403}, 403)
-        else:
-            answer = await self._handle(identity, incoming, target, found.template, found.values, operation)
-        answer.headers |= verdict.headers
-        return answer
-
-    async def _handle(
-        self,
-        identity: Identity,
-        incoming: Incoming,
-        target: Target,
-        template: str,
-        values: tuple[str, ...],
-        operation: catalog.Operation | None,
-    ) -> Answer:
-        call = Call(
-            sandbox=self._sandbox,
-            company=identity.company,
-            user=identity.user,
-            actor=identity.actor(incoming.headers.get("user-agent")),
-            generation=target.generation,
-            path=values,
-            query=dict(incoming.query),
-            body=incoming.fields,
-            files=incoming.files,
-            operation=operation,
-            app=identity.app,
-            base_url=incoming.base_url,
-        )
-        try:
-            if incoming.broken:
-                raise incoming.broken
-            if operation and target.generation == "v2":
-                _check(operation, incoming)
-            made = handler_of(incoming.method, template)(call)
-            return await made if inspect.isawaitable(made) else made
-        except RefusedError as refused:
-            return refusal(refused, target.generation)
+            return over_limit() if "429" in faults else await self._oauth.answer(incoming)
+        target = target_of(incoming.path)
+        if target is None:
+            return unknown_method()
+        return await answer_api(self._sandbox, incoming, target, noted, faults)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a path leads: the generation, the path in the catalog's form, and the company whose host it is."""
-
-    generation: str
-    path: str
-    domain: str | None
-
-
-def _check(operation: catalog.Operation, incoming: Incoming) -> None:
-    check_query(operation, incoming.query)
-    if operation.body == "json":
-        check_body(operation, {} if incoming.fields is None else incoming.fields)
-
-
-def _company_host(path: str) -> tuple[str | None, str]:
-    if not path.startswith("/c/"):
-        return None, path
-    domain, _, rest = path[3:].partition("/")
-    return domain, f"/{rest}"
-
-
-def _trouble(faults: dict[str, Fault]) -> Answer | None:
+def _trouble(faults: Mapping[str, Fault]) -> Answer | None:
     """Answer the faults that need not know who asks."""
     if "html" in faults:
-        return Answer(CLOUDFLARE, 403, {"content-type": "text/html; charset=UTF-8"})
+        return blocked()
     if "503" in faults:
         return Answer({"success": False, "error": "Service unavailable", "errorCode": 503}, 503)
-    if "429" in faults:
-        wait = faults["429"].retry_after
-        body = {"success": False, "error": "Request over limit", "errorCode": 429}
-        return Answer(body, 429, {"retry-after": wait} if wait else {})
     if "answer" in faults:
         given = faults["answer"]
         content = given.body.encode() if isinstance(given.body, str) else given.body
@@ -208,7 +100,7 @@ def _trouble(faults: dict[str, Fault]) -> Answer | None:
     return None
 
 
-async def _send(answer: Answer, send: Send) -> None:
+async def _send(answer: Answer, send: Send, *, whole: bool = True) -> None:
     headers = dict(answer.headers)
     if answer.body is None:
         body = b""
@@ -221,15 +113,19 @@ async def _send(answer: Answer, send: Send) -> None:
     headers["content-length"] = str(len(body))
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
+    if whole:
+        await send({"type": "http.response.body", "body": body})
+    else:
+        await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
 
 
 async def _hang_up(receive: Receive) -> None:
-    """Close the connection without an answer. ASGI has no word for it; uvicorn's `receive` knows its transport."""
+    """Close the connection without (more of) an answer. ASGI has no word for it; uvicorn knows its transport."""
     transport = getattr(getattr(receive, "__self__", None), "transport", None)
     if transport is None:
         raise RuntimeError("connections can be dropped only when uvicorn serves the sandbox")
-    transport.abort()
+    # What was written goes first; closing waits for it.
+    transport.close()
     while (await receive())["type"] != "http.disconnect":
         continue
 

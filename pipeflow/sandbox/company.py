@@ -18,6 +18,7 @@ from pipeflow.sandbox.fields import custom_key, definition
 from pipeflow.sandbox.kinds import DEFAULTS, SILENT_KINDS, UUID_KINDS, deleted_values, is_deleted, noun
 
 PURGE_DAYS = 30
+LONGEST_HISTORY = 2_000
 
 
 class Company:
@@ -220,6 +221,8 @@ class Company:
         if kind not in ("deal", "person", "organization", "project"):
             return
         log = self.history.setdefault(f"{kind}/{after['id']}", [])
+        if len(log) > LONGEST_HISTORY:
+            del log[: LONGEST_HISTORY // 2]
         for key, old, new in _differences(before, after):
             log.append(
                 {

@@ -5,13 +5,16 @@ Without a token on loopback; elsewhere it asks for the first user's API token.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from pipeflow.sandbox.access import unauthorized
 from pipeflow.sandbox.answers import Answer, Record, RefusedError
+from pipeflow.sandbox.bulk import make_many
 from pipeflow.sandbox.company import Company
 from pipeflow.sandbox.grants import App, Switches
 from pipeflow.sandbox.incoming import Incoming
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
     from pipeflow.sandbox.oauth import OAuthServer
     from pipeflow.sandbox.sandbox import Sandbox
 
-Door: TypeAlias = "Callable[[Incoming, Record], Awaitable[Any]]"
+Door: TypeAlias = Callable[[Incoming, Record], Awaitable[Any]]
+IDLE_SECONDS: Final = 30.0
 
 
 class Control:
@@ -35,6 +39,7 @@ class Control:
             ("GET", "companies"): self._companies,
             ("GET", "requests"): self._requests,
             ("DELETE", "requests"): self._forget_requests,
+            ("GET", "events"): self._events,
             ("GET", "deliveries"): self._deliveries,
             ("POST", "deliveries/again"): self._again,
             ("GET", "webhooks"): self._webhooks,
@@ -49,6 +54,8 @@ class Control:
             ("POST", "clock"): self._set_clock,
             ("POST", "act"): self._act,
             ("POST", "tell"): self._tell,
+            ("POST", "bulk"): self._bulk,
+            ("GET", "idle"): self._idle,
             ("GET", "team"): self._team,
             ("POST", "team"): self._set_team,
             ("GET", "oauth"): self._grants,
@@ -67,9 +74,10 @@ class Control:
         if door is None:
             there = sorted(f"{method} /_sandbox/{path}" for method, path in self._doors)
             return Answer({"error": "there is no such door", "doors": there}, 404)
-        body = incoming.fields if isinstance(incoming.fields, dict) else {}
+        if incoming.broken:
+            return Answer({"error": incoming.broken.message}, 400)
         try:
-            return Answer(await door(incoming, body))
+            return Answer(await door(incoming, incoming.object))
         except (ValueError, TypeError, KeyError) as error:
             return Answer({"error": str(error.args[0] if error.args else error)}, 400)
         except RefusedError as refused:
@@ -95,6 +103,7 @@ class Control:
             "webhooks": sum(len(company.webhooks) for company in self._sandbox.companies.values()),
             "deliveries": self._sandbox.webhooks.sender.counts(),
             "idle": self._sandbox.webhooks.sender.idle,
+            "requests": self._sandbox.journal.count,
             "events": {
                 company.domain: company.counters.get("event", 0) for company in self._sandbox.companies.values()
             },
@@ -117,22 +126,34 @@ class Control:
         ]
 
     async def _requests(self, incoming: Incoming, body: Record) -> Any:
-        return self._sandbox.journal.listed(**_named(incoming, "method", "path", "operation", "company", "status"))
+        like = _named(incoming, "method", "path", "operation", "company", "status")
+        after, most = _window(incoming)
+        return self._sandbox.journal.listed(after, most, **like)
 
     async def _forget_requests(self, incoming: Incoming, body: Record) -> Any:
         self._sandbox.journal.clear()
         return {}
 
+    async def _events(self, incoming: Incoming, body: Record) -> Any:
+        after, most = _window(incoming)
+        like = _named(incoming, "company", "kind", "action", "record_id", "event_id")
+        found = (
+            one
+            for one in self._sandbox.events
+            if one["number"] > after and all(str(one[name]) == text for name, text in like.items())
+        )
+        return list(islice(found, most))
+
     async def _deliveries(self, incoming: Incoming, body: Record) -> Any:
         query = dict(incoming.query)
+        after, most = _window(incoming)
         like = _named(incoming, "kind", "action", "record_id", "status", "event_id", "company", "webhook_id")
         only = [name for name in query.get("only", "").split(",") if name]
         found = (
             one
-            for one in self._sandbox.webhooks.sender.kept(int(query.get("after", 0)))
+            for one in self._sandbox.webhooks.sender.kept(after)
             if all(str(getattr(one, name)) == text for name, text in like.items())
         )
-        most = int(query["limit"]) if "limit" in query else None
         return [one.listed(body=query.get("bodies") == "1", only=only) for one in islice(found, most)]
 
     async def _again(self, incoming: Incoming, body: Record) -> Any:
@@ -202,6 +223,16 @@ class Control:
     async def _tell(self, incoming: Incoming, body: Record) -> Any:
         return {"event_id": self._sandbox.tell(**body)}
 
+    async def _bulk(self, incoming: Incoming, body: Record) -> Any:
+        return await make_many(self._sandbox, **body)
+
+    async def _idle(self, incoming: Incoming, body: Record) -> Any:
+        """Wait until no delivery is due; what waits for its retry does not count."""
+        sender = self._sandbox.webhooks.sender
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(sender.rest(), float(dict(incoming.query).get("timeout", IDLE_SECONDS)))
+        return {"idle": sender.idle, "deliveries": sender.counts()}
+
     async def _team(self, incoming: Incoming, body: Record) -> Any:
         return {"rate": self._sandbox.team.rate}
 
@@ -248,3 +279,9 @@ class Control:
 
 def _named(incoming: Incoming, *names: str) -> dict[str, str]:
     return {name: value for name, value in incoming.query if name in names}
+
+
+def _window(incoming: Incoming) -> tuple[int, int | None]:
+    """Give the number after which a listing begins, and how many it has at most."""
+    query = dict(incoming.query)
+    return int(query.get("after", 0)), int(query["limit"]) if "limit" in query else None

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 KINDS: Final = {
     "burst": "enforce the rolling limit of requests in 2 s (`limit` overrides the plan's)",
+    "block": "answer 403 with an HTML page once `limit` requests (20 by default) were refused in a burst",
     "budget": "enforce the daily budget of API tokens (`limit` overrides the plan's)",
     "daily": "answer 429 as if the daily budget were spent, with a misleading `retry-after: 3`",
     "429": "answer 429 as if the burst limit were hit; `retry_after` is sent as given",
@@ -15,6 +16,7 @@ KINDS: Final = {
     "slow": "wait `seconds` before answering",
     "503": "answer 503",
     "answer": "answer with `status`, `body` and `content_type` as given",
+    "cut": "send half of the answer and close the connection",
     "drop": "close the connection without an answer; with `after` true only after the request was carried out",
 }
 

@@ -12,8 +12,8 @@ from pipeflow.sandbox.company import Company
 from pipeflow.sandbox.hook_views import hook_data
 from pipeflow.sandbox.shapes_v1 import Shape1
 
-# A deal's own bookkeeping moves without being named in `previous`.
-UNTOLD: Final = frozenset({"update_time", "stage_change_time"})
+# A record's own bookkeeping moves without being named in `previous`.
+UNTOLD: Final = frozenset({"update_time", "modified", "stage_change_time"})
 V1_ACTIONS: Final = {"create": "added", "change": "updated", "delete": "deleted"}
 
 

@@ -68,7 +68,7 @@ class OAuthServer:
         return _html(consent_page(app, query, self._accounts()))
 
     async def _decide(self, incoming: Incoming) -> Answer:
-        form = _fields(incoming)
+        form = incoming.object
         app, trouble = self._asked(form)
         if app is None:
             return _html(sorry_page(trouble), 400)
@@ -173,7 +173,7 @@ class OAuthServer:
 
     async def _install(self, incoming: Incoming) -> Answer:
         """Install from the marketplace: the user comes back with a code and without any state."""
-        form = _fields(incoming)
+        form = incoming.object
         app = self._sandbox.oauth.apps.get(form.get("client_id", ""))
         if app is None:
             return _html(sorry_page("There is no such app"), 404)
@@ -181,7 +181,7 @@ class OAuthServer:
         return _redirect(app.redirect_uri, {"code": self._sandbox.oauth.new_code(app, domain, user_id)})
 
     async def _uninstall(self, incoming: Incoming) -> Answer:
-        form = _fields(incoming)
+        form = incoming.object
         domain, user_id = self._account(form)
         told = await self.uninstall(form.get("client_id", ""), domain, user_id)
         text = "The app is uninstalled." if told else "The app was not installed for this account."
@@ -216,11 +216,7 @@ class OAuthServer:
 def _form(incoming: Incoming) -> dict[str, Any]:
     if not incoming.headers.get("content-type", "").startswith(FORM):
         raise GrantError(f"Invalid request: content must be {FORM}", "invalid_request")
-    return _fields(incoming)
-
-
-def _fields(incoming: Incoming) -> dict[str, Any]:
-    return incoming.fields if isinstance(incoming.fields, dict) else {}
+    return incoming.object
 
 
 def _redirect(url: str, query: dict[str, str]) -> Answer:

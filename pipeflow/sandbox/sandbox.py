@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import datetime
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ class Sandbox:
     `companies` is how many there are, `deals` how many deals each begins with, `extra_fields` how many further
     custom fields deals have; `start` and `scale` set the clock; `api_token` is the first user's token (every other
     user has one of their own); `redirect_uri` is the callback of its one app; `check_reachable` asks a webhook's URL
-    before it is made; `keep` bounds the kept requests and deliveries.
+    before it is made; `keep` bounds the requests, events and deliveries that are remembered.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class Sandbox:
     ) -> None:
         self.seed = seed
         self.version = 0
+        self.told = 0
         self.clock = Clock(start, scale)
         self.faults = Faults()
         self.limits = Limits()
         self.journal = Journal(keep)
+        self.events: deque[Record] = deque(maxlen=keep)
         self.check_reachable = check_reachable
         self.open_control = True
         self.companies: dict[str, Company] = {}
@@ -198,5 +201,9 @@ class Sandbox:
         self.version += 1
 
     def _changed(self, company: Company, change: Change) -> None:
+        self.told += 1
+        row = {"number": self.told, "company": company.domain, "time": change.time}
+        row |= {"event_id": change.event_id, "kind": change.kind, "action": change.action}
+        self.events.append(row | {"record_id": change.record_id, "user_id": change.actor.user_id})
         self.webhooks.publish(company, change)
         self.touch()
