@@ -101,7 +101,7 @@ class Ready:
             self._known.difference_update(entry[2] for entry in entries)
 
     def hungry(self) -> bool:
-        """Say whether it is time to fetch from the disk: nothing waits here, or there is much room for what did not fit."""
+        """Say whether to fetch from the disk: nothing waits here, or there is much room for what did not fit."""
         if not self._number:
             return True
         return self._number <= MOST // 2 and any(len(self._waiting.get(key, ())) < ROOM // 2 for key in self.overflowed)

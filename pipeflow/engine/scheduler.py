@@ -26,7 +26,8 @@ log = logging.getLogger("pipeflow.scheduler")
 class Scheduler:
     """Turns due times into ticks, and does the framework's own jobs.
 
-    A tick is an event with the key (job, account, due time), so that it is stored once however many clocks tell it.
+    A tick is an event with the key (company, job, due time), so that it is stored once however many clocks tell it, and
+    once whichever of the company's accounts acts.
     """
 
     def __init__(
@@ -47,10 +48,7 @@ class Scheduler:
 
     async def start(self) -> None:
         """Tell each job's latest missed tick, then start the clock."""
-        for account in await self._accounts.connected():
-            if account.acting:
-                for job in self._registry.jobs.values():
-                    await self._schedule(job, account)
+        await self.follow()
         for name, seconds, work in self._own:
             self._scheduler.add_job(
                 self._do,
@@ -64,27 +62,50 @@ class Scheduler:
         self._scheduler.add_listener(self._submitted, EVENT_JOB_SUBMITTED)
         self._scheduler.start()
 
+    async def follow(self, _: int | None = None) -> None:
+        """Let each company's jobs be due in the zone of the account that acts for it, and nobody else's any more."""
+        wanted = {
+            f"{job.name}:{account.company}": (job, account)
+            for account in await self._accounts.connected()
+            if account.acting
+            for job in self._registry.jobs.values()
+        }
+        for key in self._ticks.keys() - wanted.keys():
+            del self._ticks[key]
+            self._scheduler.remove_job(key)
+        for key, (job, account) in wanted.items():
+            known = self._ticks.get(key)
+            if known is None or (known[1].id, known[1].timezone) != (account.id, account.timezone):
+                await self._schedule(key, job, account)
+
     async def stop(self) -> None:
         """Stop the clock; ticks that are being stored are stored."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
         await asyncio.gather(*self._telling, return_exceptions=True)
 
-    async def _schedule(self, job: Job, account: Account) -> None:
+    async def _schedule(self, key: str, job: Job, account: Account) -> None:
         due_times = DueTimes(job, _zone(job, account))
-        key = f"{job.name}:{account.id}"
         self._ticks[key] = (job, account)
         missed = due_times.latest(self._clock())
         if missed is not None and missed >= account.connected_at:
             await self.tick(job, account, missed)
-        self._scheduler.add_job(_nothing, due_times, id=key, misfire_grace_time=None, coalesce=True, max_instances=1)
+        self._scheduler.add_job(
+            _nothing,
+            due_times,
+            id=key,
+            misfire_grace_time=None,
+            coalesce=True,
+            max_instances=1,
+            replace_existing=True,
+        )
 
     async def tick(self, job: Job, account: Account, due_at: float) -> bool:
         """Store a tick; False where it was stored before."""
         stamp = datetime.fromtimestamp(due_at, UTC).isoformat()
         event = NewEvent(
             company=account.company,
-            key=f"tick:{job.name}:{account.id}:{due_at:.3f}",
+            key=f"tick:{job.name}:{due_at:.3f}",
             name=TICK,
             kind="job",
             record_id=job.name,

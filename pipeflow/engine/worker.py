@@ -15,10 +15,11 @@ from pipeflow.engine.lanes import Ready
 from pipeflow.engine.observers import Observer
 from pipeflow.engine.recent import RecentEvents
 from pipeflow.engine.writes import Ledger
-from pipeflow.errors import StoreUnavailable
+from pipeflow.errors import NotConnected, StoreUnavailable
+from pipeflow.naming import ACCOUNT
 from pipeflow.registry import Handler, Job, Registry
 from pipeflow.settings import Settings
-from pipeflow.store.base import ALL, Closing, Run, Store, StoredEvent
+from pipeflow.store.base import ALL, Closing, Run, RunFilter, Store, StoredEvent
 
 REFILL = 1000
 REFILL_AGAIN = 0.05
@@ -102,6 +103,16 @@ class Engine:
         await asyncio.gather(self._loop_task, return_exceptions=True)
         await self._ledger.end()
         self._executor.close()
+
+    async def go_on(self, company: int) -> None:
+        """Let a company's runs start again, those too that found it not connected: its accounts have changed."""
+        wanted = RunFilter(limit=0, company=company, status="pending", error=NotConnected.__name__)
+        waiting = [run.id for run in await self._store.runs(wanted) if run.due_at is not None]
+        await self._store.retry_runs(waiting, self._clock())
+        if self._resting.pop(company, None) is not None:
+            self._notice(f"Company {company} goes on: its accounts have changed.")
+        self._refill_at = 0.0
+        self._woken.set()
 
     async def _work(self, suspects: list[Run]) -> None:
         if suspects:
@@ -192,7 +203,7 @@ class Engine:
                 self._unknown.add(run.handler)
                 self._notice(f"Runs of {run.handler} wait: no recipe here has it. They go on when one does.")
             return False
-        if run.company in self._resting and not self._may_probe(run):
+        if run.company in self._resting and run.kind != ACCOUNT and not self._may_probe(run):
             return False
         return self._ready.offer(run)
 
@@ -269,7 +280,12 @@ class Engine:
                 await asyncio.sleep(BACK_OFF)
 
     def _rest(self, run: Run, closing: Closing, pause: float) -> None:
-        """Let the company's runs wait where its account is in trouble, and go on where it is not any more."""
+        """Let the company's runs wait where its account is in trouble, and go on where it is not any more.
+
+        Runs that tell of the account itself neither wait with the others nor prove anything.
+        """
+        if run.kind == ACCOUNT:
+            return
         if pause:
             first = run.company not in self._resting
             self._resting[run.company] = self._clock() + pause
