@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,20 +17,28 @@ from pipeflow.errors import ConfigError, StoreError
 from pipeflow.settings import Settings
 
 if TYPE_CHECKING:
+    from pipeflow.client import Client
     from pipeflow.engine.accounts import Accounts
     from pipeflow.engine.scheduler import Scheduler
     from pipeflow.engine.webhooks import WebhookKeeper
     from pipeflow.engine.worker import Engine
     from pipeflow.registry import Registry
-    from pipeflow.store.base import Store
+    from pipeflow.store.base import Account, Store
     from pipeflow.vault import Vault
     from pipeflow.web.app import App
 
 T = TypeVar("T")
 
 HOUR = 3600.0
+DAY = 86400.0
 PURGED_AT_ONCE = 200
 SANDBOX_DATABASE = "sqlite:///.sandbox/pipeflow.db"
+NO_ACCOUNT = (
+    "No such account is connected here. Set PIPEDRIVE_API_TOKEN (in Pipedrive: Personal preferences > API), in the "
+    "environment or in a file .env; or connect an account at /oauth/install while `pipeflow run` runs."
+)
+
+log = logging.getLogger("pipeflow.run")
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
@@ -108,6 +117,41 @@ async def opened_accounts(of_sandbox: bool = False) -> AsyncIterator[tuple[Store
         yield store, Accounts(store, open_vault(settings), settings)
 
 
+@asynccontextmanager
+async def opened_client(of_sandbox: bool = False, company: int | None = None) -> AsyncIterator[Client]:
+    """Give a client of `PIPEDRIVE_API_TOKEN`, else of the account in the store that acts for the company.
+
+    Raises ConfigError where there is none, or where there are several companies and none was named.
+    """
+    from pipeflow.client import Client, Configuration
+
+    settings = reading_settings(of_sandbox)
+    if settings.api_token is not None and not of_sandbox and company is None:
+        token = settings.api_token.get_secret_value()
+        async with Client(Configuration(api_key=token, base_url=settings.api_url)) as client:
+            yield client
+        return
+    path = settings.sqlite_path
+    if path and not path.exists():
+        raise ConfigError(NO_ACCOUNT)
+    async with opened_accounts(of_sandbox) as (_, accounts):
+        acting = [account for account in await accounts.connected() if account.acting]
+        async with accounts.client_for(_chosen(acting, company)) as client:
+            yield client
+
+
+def _chosen(accounts: Sequence[Account], company: int | None) -> Account:
+    """Choose the account of the company, or the only one."""
+    if company is not None:
+        accounts = [account for account in accounts if account.company == company]
+    if not accounts:
+        raise ConfigError(NO_ACCOUNT)
+    if len(accounts) > 1:
+        names = ", ".join(f"{account.company} ({account.company_name})" for account in accounts)
+        raise ConfigError(f"Several companies are connected; say which with --company: {names}.")
+    return accounts[0]
+
+
 @dataclass
 class Service:
     """Everything that `run` starts and stops, built and not yet started. `ready` is True, or why not yet."""
@@ -144,6 +188,8 @@ def build_service(settings: Settings, registry: Registry) -> Service:
     scheduler = Scheduler(store, registry, accounts)
     keeper = WebhookKeeper(store, registry, accounts, vault, settings)
     scheduler.own("The look at the webhooks", HOUR, keeper.sync)
+    engine = Engine(store, registry, settings, accounts)
+    scheduler.own("The look at custom fields", DAY, lambda: look_at_fields(engine, registry))
     scheduler.own("Forgetting old history", HOUR, lambda: forget_history(store, settings.retention_days, time.time()))
     return Service(
         settings=settings,
@@ -151,10 +197,16 @@ def build_service(settings: Settings, registry: Registry) -> Service:
         store=store,
         registry=registry,
         accounts=accounts,
-        engine=Engine(store, registry, settings, accounts),
+        engine=engine,
         scheduler=scheduler,
         keeper=keeper,
     )
+
+
+async def look_at_fields(engine: Engine, registry: Registry) -> None:
+    """Fetch the companies' custom fields anew and warn of predicates that name a field which is not there."""
+    for sentence in await engine.fields.look(registry.handlers.values()):
+        log.warning("%s", sentence)
 
 
 async def forget_history(store: Store, days: float, now: float) -> None:

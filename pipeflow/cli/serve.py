@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pipeflow.cli.compose import Service, build_service, load_settings, require_credentials
+from pipeflow.cli.compose import Service, build_service, load_settings, look_at_fields, require_credentials
 from pipeflow.cli.listener import bind, new_loop, serving, spare_collector
 from pipeflow.cli.logs import set_up_logging, wants_json
 from pipeflow.cli.sandboxed import sandbox_process
@@ -125,6 +125,7 @@ async def _come_up(service: Service, plan: Plan) -> None:
     await service.scheduler.start()
     as_json = wants_json(service.settings.log_format)
     await first_screen(service, changes, sandbox=plan.sandbox, as_json=as_json)
+    await look_at_fields(service.engine, service.registry)
 
 
 async def _register(service: Service) -> WebhookChanges | None:

@@ -16,6 +16,8 @@ from pipeflow.errors import ClientError, ConfigError
 KINDS: tuple[str, ...] = ("deal", "person", "organization", "product", "project", "activity")
 """The kinds of records that have definitions of their own; leads share the custom fields of deals."""
 
+SHORTEST_REST = 60.0
+LONGEST_REST = 3600.0
 _SHARED = {"lead": "deal"}
 
 
@@ -32,8 +34,9 @@ class FieldDefinition:
 class Definitions:
     """The custom fields of one company, by kind of record; the same object grows as kinds are fetched.
 
-    `version` counts how often something was put in, `missed` are the kinds of which somebody wanted a name that is not
-    known, `asked` when each kind was asked for.
+    `version` counts how often something new was put in, `missed` are the kinds of which somebody wanted a name that is
+    not known, `asked` when each kind was asked for, `rest` for how many seconds it is then not asked for again: longer
+    and longer where asking brings nothing new.
     """
 
     def __init__(self) -> None:
@@ -43,6 +46,7 @@ class Definitions:
         self.version = 0
         self.missed: set[str] = set()
         self.asked: dict[str, float] = {}
+        self.rest: dict[str, float] = {}
 
     def put(self, kind: str, definitions: Iterable[FieldDefinition]) -> None:
         """Know the fields of a kind from now on; what was known of it is forgotten."""
@@ -50,8 +54,10 @@ class Definitions:
         names: dict[str, list[str]] = {}
         for each in found.values():
             names.setdefault(each.name, []).append(each.key)
+        is_new = self._kinds.get(kind) != found
+        self.rest[kind] = SHORTEST_REST if is_new else min(2 * self.rest.get(kind, SHORTEST_REST), LONGEST_REST)
+        self.version += is_new
         self._kinds[kind], self._keys[kind] = found, names
-        self.version += 1
         self._trouble.pop(kind, None)
         self.missed.discard(kind)
 

@@ -3,7 +3,8 @@
 Imports definitions, customwire and the catalog; sends through the transport it is given.
 
 Definitions are fetched when they are first needed: when a custom field is written by name, and when an answer has
-values of custom fields. They are fetched again, at most once a minute, when a key or a name comes that they lack.
+values of custom fields. They are fetched again, at most once a minute, when a key or a name comes that they lack; where
+that brings nothing new, less and less often.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from pipeflow.catalog import Operation, operation
 from pipeflow.client.answers import Response
 from pipeflow.client.auth import Configuration, TokenSource
 from pipeflow.client.customwire import meant
-from pipeflow.client.definitions import KINDS, Definitions, FieldDefinition, home_of, read_definitions
+from pipeflow.client.definitions import (
+    KINDS,
+    SHORTEST_REST,
+    Definitions,
+    FieldDefinition,
+    home_of,
+    read_definitions,
+)
 from pipeflow.client.model import UNSET, CustomModel, custom_values
 from pipeflow.customs import is_custom_key
 from pipeflow.errors import ClientError, ConfigError
@@ -31,7 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pipeflow.client")
 
-AGAIN_AFTER = 60.0
 REMEMBERED_COMPANIES = 1000
 _KIND_OF = {
     "DealsApi": "deal",
@@ -94,10 +101,10 @@ class Fields:
             await self._fetch(kind)
 
     async def look_again(self, kind: str) -> bool:
-        """Fetch a kind again, unless that was done within the last minute; say whether it was."""
+        """Fetch a kind again and say True; not within a minute, nor up to an hour where it brought nothing new."""
         kind, definitions = home_of(kind), self.definitions
-        asked = definitions.asked.get(kind)
-        if asked is not None and self._now() - asked < AGAIN_AFTER and (definitions, kind) not in _fetching:
+        asked, rest = definitions.asked.get(kind), definitions.rest.get(kind, SHORTEST_REST)
+        if asked is not None and self._now() - asked < rest and (definitions, kind) not in _fetching:
             return False
         await self._fetch(kind)
         return True

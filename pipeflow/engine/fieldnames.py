@@ -46,10 +46,10 @@ class CompanyFields:
         """Give what is known of a company; what somebody has fetched since is kept in the store."""
         definitions = self._accounts.definitions(company)
         read_at = self._read_at.get(company)
-        if read_at is None or self._clock() - read_at > READ_AGAIN:
-            await self._read(company, definitions)
-        elif definitions.version != self._saved[company]:
+        if read_at is not None and definitions.version != self._saved[company]:
             await self._save(company, definitions)
+        elif read_at is None or self._clock() - read_at > READ_AGAIN:
+            await self._read(company, definitions)
         return definitions
 
     async def for_event(self, company: int, payload: Payload | None, entry: object) -> Definitions:
