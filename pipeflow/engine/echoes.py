@@ -169,7 +169,7 @@ class Told:
         return (f"{_NO_CHANGE} {stored.kind}",) if beside else None
 
     def _of_update(self, trace: Trace) -> tuple[str, ...] | None:
-        if not self._same_moment(trace) or (self.real and changed_nothing(trace.write)):
+        if not self._same_moment(trace):
             return None
         written = trace.target.values
         custom = written.get("custom_fields")
@@ -209,27 +209,6 @@ class Told:
 
     def _is_written(self, key: str, change: Change, value: Any) -> bool:
         return _same(change.new, _read(key, value, self.payload, self.stored))
-
-
-def changed_nothing(write: Write) -> bool:
-    """Say whether the record was known to be like that already, and Pipedrive's answer says that it stayed so."""
-    before, answer = write.before, write.answer
-    if before is None or answer is None:
-        return False
-    if "update_time" not in before or moment(before["update_time"]) != moment(answer.get("update_time")):
-        return False
-    custom = write.values.get("custom_fields")
-    if isinstance(custom, Mapping):
-        old, new = before.get("custom_fields") or {}, answer.get("custom_fields") or {}
-        if not all(key in old and key in new and _same_custom(old[key], new[key]) for key in custom):
-            return False
-    names = [name for name in write.values if name != "custom_fields"]
-    return all(name in before and _plain(before[name]) == _plain(answer.get(name)) for name in names)
-
-
-def _same_custom(told: Any, answered: Any) -> bool:
-    kind = told.get("type") if isinstance(told, Mapping) else None
-    return _same(custom_value(told), custom_value(answered, type=kind))
 
 
 def moment(value: Any) -> float | None:
@@ -313,10 +292,6 @@ def _same(told: Any, written: Any) -> bool:
     if isinstance(told, bool) or isinstance(written, bool):
         return False
     return str(told).strip() == str(written).strip()
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _deletes(values: Mapping[str, Any]) -> bool:

@@ -115,6 +115,7 @@ async def test_another_integration_is_heard_when_it_puts_the_same_value_back(wor
 async def test_another_integration_is_heard_though_our_write_changed_nothing(world: World) -> None:
     deal = await known_deal(world)
     await world.write(deal, {"value": 0})
+    world.now += 3
     world.change(deal, {"value": 6})
     world.change(deal, {"value": 0})
     assert await last_woken(world) == BOTH
