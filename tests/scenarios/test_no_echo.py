@@ -1,0 +1,111 @@
+"""Handlers that write never hear themselves, each other's writes they do hear, and other integrations always."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeflow.store import open_store
+from pipeflow.store.base import EventFilter, StoredEvent
+from tests.scenarios.product import FakePipedrive, Product, eventually
+
+RECIPE = '''
+from pipeflow import Client, Event, on
+from pipeflow.records import Activity, Deal, Note
+
+@on("deal.updated")
+async def raise_value(event: Event[Deal], client: Client) -> None:
+    """Writes to the very record that woke it."""
+    await client.deals.update_deal(event.record.id, value=(event.record.value or 0) + 1)
+
+@on("deal.updated")
+async def note_it(event: Event[Deal], client: Client) -> None:
+    """Hears what raise_value writes, and answers with a record of another kind."""
+    await client.notes.add_note(content=f"worth {event.record.value}", deal_id=event.record.id)
+
+@on("note.added")
+async def retitle(event: Event[Note], client: Client) -> None:
+    """Closes the circle: its write would wake both handlers above."""
+    if event.record.deal_id:
+        await client.deals.update_deal(event.record.deal_id, title=f"Noted {event.record.id}")
+'''
+
+
+@pytest.fixture
+def circle(tmp_path: Path, pipedrive: FakePipedrive) -> Iterator[Product]:
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "circle.py").write_text(RECIPE)
+    running = Product(tmp_path, pipedrive, recipes=folder)
+    running.start()
+    yield running
+    if running.process and running.process.poll() is None:
+        running.kill()
+
+
+def add_deal(product: Product) -> dict[str, Any]:
+    deal: dict[str, Any] = product.pipedrive.call("POST", "/api/v2/deals", {"title": "Espresso bar", "value": 100})
+    return deal
+
+
+def settled(product: Product) -> list[dict[str, Any]]:
+    """Wait until nothing happens any more, and give all runs."""
+    seen: list[list[dict[str, Any]]] = [[]]
+
+    def quiet() -> list[dict[str, Any]] | None:
+        before, runs = seen[-1], product.listed("runs", "--limit", "0")
+        seen.append(runs)
+        busy = any(run["status"] in ("pending", "running") for run in runs)
+        waiting = product.listed("events", "--status", "stored", "--limit", "0")
+        return None if busy or waiting or len(runs) != len(before) else runs
+
+    return eventually(quiet, "an end of all runs")
+
+
+async def stored_events(product: Product) -> list[StoredEvent]:
+    store = open_store(f"sqlite:///{product.folder}/pipeflow.db")
+    await store.open()
+    try:
+        return await store.events(EventFilter(limit=0))
+    finally:
+        await store.close()
+
+
+def runs_of(runs: list[dict[str, Any]], handler: str) -> int:
+    return sum(run["handler"] == f"circle.{handler}" for run in runs)
+
+
+def test_circle_of_handlers_comes_to_rest_once_each_has_heard_the_others(circle: Product) -> None:
+    deal = add_deal(circle)
+    circle.pipedrive.call("PATCH", f"/api/v2/deals/{deal['id']}", {"stage_id": 2})
+    runs = settled(circle)
+    # The change wakes raise_value and note_it. What raise_value writes wakes note_it; each note wakes retitle; what
+    # retitle writes wakes those of the two that are not in its chain: raise_value after the first note, nobody after
+    # the second; and that write of raise_value's has note_it and retitle in its chain.
+    assert runs_of(runs, "raise_value") == 2
+    assert runs_of(runs, "note_it") == 2
+    assert runs_of(runs, "retitle") == 2
+    assert all(run["status"] == "succeeded" for run in runs)
+
+
+def test_other_integration_that_acts_as_the_same_user_is_heard_each_time(circle: Product) -> None:
+    deals = [add_deal(circle)["id"] for _ in range(3)]
+    changes = 0
+    for number in range(1, 13):
+        for deal in deals:
+            field = {"title": f"Tool {number}"} if number % 2 else {"value": 1000 * number}
+            circle.pipedrive.call("PATCH", f"/api/v2/deals/{deal}", field)
+            changes += 1
+    runs = settled(circle)
+    events = asyncio.run(stored_events(circle))
+    heard = {run["event_id"] for run in runs if run["handler"] == "circle.raise_value"}
+    foreign = {event.id for event in events if event.name == "deal.updated" and event.cause_run_id is None}
+    echoes = {event.id for event in events if "circle.raise_value" in event.chain}
+    assert len(foreign) == changes
+    assert foreign <= heard
+    assert echoes
+    assert not echoes & heard
