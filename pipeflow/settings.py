@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     public_url: str | None = _setting(
         "PIPEFLOW_PUBLIC_URL", meaning="the https address at which Pipedrive reaches us; needed to register webhooks"
     )
+    webhook_user_id: int | None = _setting(
+        "PIPEFLOW_WEBHOOK_USER_ID",
+        meaning="the Pipedrive user whose visibility decides which events arrive, best an admin; else the account's",
+    )
     database_url: str = _setting(
         "PIPEFLOW_DATABASE_URL",
         "DATABASE_URL",
@@ -226,6 +230,7 @@ _HINTS = {
     "concurrency": "write a whole number of at least 1",
     "grace_seconds": "write seconds, 0 or more",
     "retention_days": "write a number of days above 0",
+    "webhook_user_id": "write the id of a Pipedrive user, such as 5521001",
     "reconcile_tokens": "write a whole number, 0 or more",
     "log_format": "write console or json",
 }

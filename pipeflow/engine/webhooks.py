@@ -1,37 +1,43 @@
-"""Our webhooks at Pipedrive: make what is missing, remove what is ours and not needed. Imports client and registry."""
+"""Our webhooks at Pipedrive: makes what is missing or broken, removes what is ours and not needed. Imports client.
+
+What replaces a webhook is made before the old one goes, so that no event falls between the two; an event that comes
+through both is stored once. Others' webhooks are never touched.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipeflow.client.v1.models import Webhook as PipedriveWebhook
 from pipeflow.engine.accounts import Accounts
-from pipeflow.errors import BadRequest, ConfigError
-from pipeflow.events import pipedrive_action
+from pipeflow.engine.sources import Need
+from pipeflow.engine.webhookplan import MOST, VERSION, Plan, Want, fewest, is_ours, name_of, plan, row_of
+from pipeflow.errors import BadRequest, ConfigError, Forbidden, Gone, Invalid, NotFound
 from pipeflow.registry import Registry
 from pipeflow.settings import Settings
 from pipeflow.store.base import Account, Store, Webhook
 from pipeflow.vault import Vault
 
-VERSION = "2.0"
-NAME = "pipeflow"
-_ONLY_BY_POLLING = frozenset({"activityType", "file", "mail", "follower"})
+__all__ = ["WebhookChanges", "WebhookKeeper", "fewest", "is_ours"]
+
+REFUSED = "webhooks:refused"
+"""The watermark that says when a delivery was last refused for its credentials."""
+ALARM_PAUSE = 300.0
 
 log = logging.getLogger("pipeflow.webhooks")
-
-Need = tuple[str, str]
 
 
 @dataclass
 class WebhookChanges:
-    """What a sync did."""
+    """What a sync did; `lost` are the companies of which a webhook had been missing or broken."""
 
     added: list[Webhook] = field(default_factory=list)
     kept: list[Webhook] = field(default_factory=list)
     removed: list[Webhook] = field(default_factory=list)
+    lost: set[int] = field(default_factory=set)
 
 
 class WebhookKeeper:
@@ -53,6 +59,12 @@ class WebhookKeeper:
         self._vault = vault
         self._settings = settings
         self._clock = clock
+        self._looked_at: dict[int, float] = {}
+
+    async def plans(self) -> list[Plan]:
+        """Say what `sync` would do, for each company; changes nothing. Raises ClientError."""
+        wanted = fewest(self._registry.needs())
+        return [await self._plan(account, wanted) for account in await self._acting()]
 
     async def sync(self) -> WebhookChanges:
         """List, compare, make what is missing, remove what is ours and not needed; others' webhooks stay.
@@ -60,83 +72,127 @@ class WebhookKeeper:
         Raises ConfigError where Pipedrive cannot reach `PIPEFLOW_PUBLIC_URL`, ClientError where it refuses otherwise.
         """
         changes = WebhookChanges()
-        for account in await self._accounts.connected():
-            if account.acting:
-                await self._sync_one(account, changes)
+        for made in await self.plans():
+            await self._carry_out(made, changes)
         return changes
 
-    async def _sync_one(self, account: Account, changes: WebhookChanges) -> None:
-        hooks = self._accounts.client_for(account).webhooks
-        url = f"{(self._settings.public_url or '').rstrip('/')}/webhooks/{account.company}"
-        missing = fewest(self._registry.needs())
-        kept: list[Webhook] = []
-        for found in await hooks.get_webhooks():
-            if not is_ours(found):
-                continue
-            row = self._row(account, found)
-            need = (row.action, row.object)
-            if row.active and row.url == url and row.version == VERSION and need in missing:
-                missing.discard(need)
-                kept.append(row)
-                continue
-            await hooks.delete_webhook(row.id)
-            changes.removed.append(row)
-        for need in sorted(missing):
-            row = await self._add(account, url, need)
-            changes.added.append(row)
-            kept.append(row)
-        changes.kept.extend(row for row in kept if row not in changes.added)
-        await self._store.save_webhooks(account.company, kept)
+    async def remove(self) -> list[Webhook]:
+        """Remove all our webhooks of each company; give them. Raises ClientError."""
+        removed: list[Webhook] = []
+        for account in await self._acting():
+            made = await self._plan(account, set())
+            for removal in made.remove:
+                await self._remove(account, removal.webhook)
+                removed.append(removal.webhook)
+            await self._store.save_webhooks(account.company, ())
+        return removed
 
-    async def _add(self, account: Account, url: str, need: Need) -> Webhook:
+    async def alarmed(self) -> bool:
+        """Say whether deliveries were refused for their credentials since the webhooks were last looked at."""
+        now = self._clock()
+        for account in await self._acting():
+            refused_at = (await self._store.watermarks(account.company)).get(REFUSED, 0.0)
+            looked_at = self._looked_at.get(account.company, now)
+            if refused_at > looked_at and now - looked_at >= ALARM_PAUSE:
+                return True
+        return False
+
+    async def _acting(self) -> list[Account]:
+        return [account for account in await self._accounts.connected() if account.acting]
+
+    async def _plan(self, account: Account, wanted: set[Need]) -> Plan:
+        self._looked_at[account.company] = self._clock()
+        want = Want(
+            account=account,
+            url=self._url(account),
+            mark=self._mark(account),
+            user_id=self._settings.webhook_user_id,
+            known=frozenset(row.id for row in await self._store.webhooks(account.company)),
+        )
+        found = await self._accounts.client_for(account).webhooks.get_webhooks()
+        return plan(list(found), wanted, want, self._clock())
+
+    def _url(self, account: Account) -> str:
+        return f"{(self._settings.public_url or '').rstrip('/')}/webhooks/{account.company}"
+
+    def _mark(self, account: Account) -> str:
+        """Give what tells credentials apart; a digest of 256 random bits gives nothing of them away."""
+        _, password = self._vault.webhook_credentials(account.company)
+        return hashlib.sha256(password.encode()).hexdigest()[:8]
+
+    async def _carry_out(self, made: Plan, changes: WebhookChanges) -> None:
+        """Make first and remove then; only where there is no room, the other way round."""
+        account = made.account
+        if made.crowded:
+            await self._remove_all(made, changes)
+        rows = list(made.keep)
+        try:
+            for need in made.add:
+                row = await self._add(account, need)
+                if row is not None:
+                    rows.append(row)
+                    changes.added.append(row)
+            if not made.crowded:
+                await self._remove_all(made, changes)
+        finally:
+            gone = {row.id for row in changes.removed}
+            left = [one.webhook for one in made.remove if one.webhook.id not in gone]
+            await self._store.save_webhooks(account.company, [*rows, *left])
+        changes.kept.extend(made.keep)
+        if made.lost:
+            changes.lost.add(account.company)
+
+    async def _remove_all(self, made: Plan, changes: WebhookChanges) -> None:
+        for removal in made.remove:
+            log.info("Webhook %d (%s) goes: it %s.", removal.webhook.id, removal.webhook.name, removal.why)
+            await self._remove(made.account, removal.webhook)
+            changes.removed.append(removal.webhook)
+
+    async def _remove(self, account: Account, webhook: Webhook) -> None:
+        try:
+            await self._accounts.client_for(account).webhooks.delete_webhook(webhook.id)
+        except (NotFound, Gone):
+            return
+        except Forbidden:
+            log.warning("Webhook %d is another user's at Pipedrive, who must remove it: %s", webhook.id, webhook.name)
+
+    async def _add(self, account: Account, need: Need) -> Webhook | None:
         action, noun = need
+        url = self._url(account)
         user, password = self._vault.webhook_credentials(account.company)
         try:
             made = await self._accounts.client_for(account).webhooks.add_webhook(
                 subscription_url=url,
                 event_action=action,
                 event_object=noun,
-                name=f"{NAME} {action}.{noun}",
+                name=name_of(need, self._mark(account)),
                 version=VERSION,
                 http_auth_user=user,
                 http_auth_password=password,
+                **({} if self._settings.webhook_user_id is None else {"user_id": self._settings.webhook_user_id}),
             )
         except BadRequest as error:
+            self._leave_out(error, url, need)
+            return None
+        except Invalid as error:
             raise ConfigError(
-                f"Pipedrive refused a webhook to {url}: {error} It must reach PIPEFLOW_PUBLIC_URL from outside, over "
-                "https and without a redirect."
+                f"Pipedrive refused a webhook for {action}.{noun}: {error} A user may have {MOST}, others' included; "
+                "remove some in Pipedrive (Tools and apps > Webhooks)."
             ) from error
-        return self._row(account, made)
+        return row_of(account, made, self._clock())
 
-    def _row(self, account: Account, found: PipedriveWebhook) -> Webhook:
-        return Webhook(
-            id=int(found.id or 0),
-            company=account.company,
-            account_id=account.id,
-            action=found.event_action or "*",
-            object=found.event_object or "*",
-            url=found.subscription_url or "",
-            version=str(found.version or ""),
-            name=found.name or "",
-            active=bool(found.is_active) and not found.remove_time,
-            seen_at=self._clock(),
-        )
-
-
-def is_ours(webhook: PipedriveWebhook) -> bool:
-    """Say whether we made a webhook: its name tells."""
-    return (webhook.name or "").startswith(NAME)
-
-
-def fewest(needs: Iterable[Need]) -> set[Need]:
-    """Give the fewest webhooks that cover the needs (action and noun in our words), in Pipedrive's words."""
-    wanted = {need for need in needs if need[1] not in _ONLY_BY_POLLING}
-    if ("*", "*") in wanted:
-        return {("*", "*")}
-    nouns = {noun for _, noun in wanted if noun != "*"}
-    found: set[Need] = {need for need in wanted if need[1] == "*"}
-    everywhere = {action for action, _ in found}
-    for noun in nouns:
-        actions = {action for action, its in wanted if its == noun} - everywhere
-        found |= {("*", noun)} if "*" in actions or len(actions) > 1 else {(action, noun) for action in actions}
-    return {(action if action == "*" else pipedrive_action(action), noun) for action, noun in found}
+    def _leave_out(self, error: BadRequest, url: str, need: Need) -> None:
+        """Leave out what Pipedrive does not know; any other refusal is about the address or a setting of ours."""
+        wrong = error.body.get("errors") if isinstance(error.body, dict) else None
+        names = wrong if isinstance(wrong, dict) else {}
+        if "event_object" in names and "subscription_url" not in names:
+            log.warning("Pipedrive delivers nothing about %r, so handlers of it will hear nothing: %s", need[1], error)
+            return
+        if "user_id" in names:
+            raise ConfigError(
+                f"PIPEFLOW_WEBHOOK_USER_ID cannot be used: {error} Write the id of an admin of the company."
+            ) from error
+        raise ConfigError(
+            f"Pipedrive refused a webhook to {url}: {error} It must reach PIPEFLOW_PUBLIC_URL from outside, over "
+            "https and without a redirect."
+        ) from error
