@@ -11,20 +11,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from zoneinfo import ZoneInfo
 
 from pipeflow.sandbox.access import unauthorized
 from pipeflow.sandbox.answers import Answer, Record, RefusedError
 from pipeflow.sandbox.bulk import make_many
+from pipeflow.sandbox.clock import parse
 from pipeflow.sandbox.company import Company
 from pipeflow.sandbox.grants import App, Switches
 from pipeflow.sandbox.incoming import Incoming
+from pipeflow.sandbox.limits import BURST
 from pipeflow.sandbox.webhooks import shown
 
 if TYPE_CHECKING:
     from pipeflow.sandbox.oauth import OAuthServer
     from pipeflow.sandbox.sandbox import Sandbox
 
-Door: TypeAlias = Callable[[Incoming, Record], Awaitable[Any]]
 IDLE_SECONDS: Final = 30.0
 
 
@@ -34,50 +36,20 @@ class Control:
     def __init__(self, sandbox: Sandbox, oauth: OAuthServer) -> None:
         self._sandbox = sandbox
         self._oauth = oauth
-        self._doors: dict[tuple[str, str], Door] = {
-            ("GET", "state"): self._state,
-            ("GET", "companies"): self._companies,
-            ("GET", "requests"): self._requests,
-            ("DELETE", "requests"): self._forget_requests,
-            ("GET", "events"): self._events,
-            ("GET", "deliveries"): self._deliveries,
-            ("POST", "deliveries/again"): self._again,
-            ("GET", "webhooks"): self._webhooks,
-            ("POST", "webhooks/remove"): self._remove_webhook,
-            ("POST", "webhooks/ban"): self._ban_webhook,
-            ("GET", "modes"): self._modes,
-            ("POST", "modes"): self._set_modes,
-            ("GET", "faults"): self._faults,
-            ("POST", "faults"): self._add_fault,
-            ("DELETE", "faults"): self._clear_faults,
-            ("GET", "clock"): self._clock,
-            ("POST", "clock"): self._set_clock,
-            ("POST", "act"): self._act,
-            ("POST", "tell"): self._tell,
-            ("POST", "bulk"): self._bulk,
-            ("GET", "idle"): self._idle,
-            ("GET", "team"): self._team,
-            ("POST", "team"): self._set_team,
-            ("GET", "oauth"): self._grants,
-            ("POST", "oauth"): self._set_oauth,
-            ("POST", "oauth/app"): self._set_app,
-            ("POST", "oauth/expire"): self._expire,
-            ("POST", "oauth/uninstall"): self._uninstall,
-        }
 
     async def answer(self, incoming: Incoming) -> Answer:
         """Answer one request."""
         if not self._sandbox.open_control and incoming.headers.get("x-api-token") != self._sandbox.api_token:
             return unauthorized()
         name = incoming.path.removeprefix("/_sandbox").strip("/")
-        door = self._doors.get((incoming.method, name))
+        door = DOORS.get((incoming.method, name))
         if door is None:
-            there = sorted(f"{method} /_sandbox/{path}" for method, path in self._doors)
+            there = sorted(f"{method} /_sandbox/{path}" for method, path in DOORS)
             return Answer({"error": "there is no such door", "doors": there}, 404)
         if incoming.broken:
             return Answer({"error": incoming.broken.message}, 400)
         try:
-            return Answer(await door(incoming, incoming.object))
+            return Answer(await door(self, incoming, incoming.object))
         except (ValueError, TypeError, KeyError) as error:
             return Answer({"error": str(error.args[0] if error.args else error)}, 400)
         except RefusedError as refused:
@@ -111,19 +83,22 @@ class Control:
         }
 
     async def _companies(self, incoming: Incoming, body: Record) -> Any:
-        return [
-            {
-                "id": company.id,
-                "domain": company.domain,
-                "name": company.name,
-                "url": f"{incoming.base_url}/c/{company.domain}",
-                "users": [
-                    {"id": user["id"], "name": user["name"], "admin": user["is_admin"], "api_token": user["token"]}
-                    for user in company.users
-                ],
-            }
-            for company in self._sandbox.companies.values()
-        ]
+        return [_shown_company(company, incoming.base_url) for company in self._sandbox.companies.values()]
+
+    async def _add_company(self, incoming: Incoming, body: Record) -> Any:
+        return _shown_company(self._sandbox.add_company(**body), incoming.base_url)
+
+    async def _set_company(self, incoming: Incoming, body: Record) -> Any:
+        company = self._home(body)
+        if "plan" in body:
+            if body["plan"] not in BURST:
+                raise ValueError(f"there is no plan {body['plan']!r}; there are {', '.join(BURST)}")
+            company.plan = body["plan"]
+        if "timezone" in body:
+            company.timezone = str(ZoneInfo(body["timezone"]))
+        if "contact_sync" in body:
+            company.extras["contact_sync"] = bool(body["contact_sync"])
+        return _shown_company(company, incoming.base_url)
 
     async def _requests(self, incoming: Incoming, body: Record) -> Any:
         like = _named(incoming, "method", "path", "operation", "company", "status")
@@ -210,6 +185,8 @@ class Control:
     async def _set_clock(self, incoming: Incoming, body: Record) -> Any:
         if "scale" in body:
             self._sandbox.clock.scale = float(body["scale"])
+        if "to" in body:
+            self._sandbox.clock.advance(parse(body["to"]).timestamp() - self._sandbox.clock.seconds())
         if "advance" in body:
             self._sandbox.clock.advance(float(body["advance"]))
         if "delivery_timeout" in body:
@@ -281,7 +258,58 @@ def _named(incoming: Incoming, *names: str) -> dict[str, str]:
     return {name: value for name, value in incoming.query if name in names}
 
 
+def _shown_company(company: Company, base_url: str) -> Record:
+    return {
+        "id": company.id,
+        "domain": company.domain,
+        "name": company.name,
+        "plan": company.plan,
+        "timezone": company.timezone,
+        "contact_sync": bool(company.extras.get("contact_sync")),
+        "url": f"{base_url}/c/{company.domain}",
+        "users": [
+            {"id": user["id"], "name": user["name"], "admin": user["is_admin"], "api_token": user["token"]}
+            for user in company.users
+        ],
+    }
+
+
 def _window(incoming: Incoming) -> tuple[int, int | None]:
     """Give the number after which a listing begins, and how many it has at most."""
     query = dict(incoming.query)
     return int(query.get("after", 0)), int(query["limit"]) if "limit" in query else None
+
+
+Door: TypeAlias = Callable[[Control, Incoming, Record], Awaitable[Any]]
+DOORS: Final[dict[tuple[str, str], Door]] = {
+    ("GET", "state"): Control._state,
+    ("GET", "companies"): Control._companies,
+    ("POST", "companies"): Control._add_company,
+    ("POST", "company"): Control._set_company,
+    ("GET", "requests"): Control._requests,
+    ("DELETE", "requests"): Control._forget_requests,
+    ("GET", "events"): Control._events,
+    ("GET", "deliveries"): Control._deliveries,
+    ("POST", "deliveries/again"): Control._again,
+    ("GET", "webhooks"): Control._webhooks,
+    ("POST", "webhooks/remove"): Control._remove_webhook,
+    ("POST", "webhooks/ban"): Control._ban_webhook,
+    ("GET", "modes"): Control._modes,
+    ("POST", "modes"): Control._set_modes,
+    ("GET", "faults"): Control._faults,
+    ("POST", "faults"): Control._add_fault,
+    ("DELETE", "faults"): Control._clear_faults,
+    ("GET", "clock"): Control._clock,
+    ("POST", "clock"): Control._set_clock,
+    ("POST", "act"): Control._act,
+    ("POST", "tell"): Control._tell,
+    ("POST", "bulk"): Control._bulk,
+    ("GET", "idle"): Control._idle,
+    ("GET", "team"): Control._team,
+    ("POST", "team"): Control._set_team,
+    ("GET", "oauth"): Control._grants,
+    ("POST", "oauth"): Control._set_oauth,
+    ("POST", "oauth/app"): Control._set_app,
+    ("POST", "oauth/expire"): Control._expire,
+    ("POST", "oauth/uninstall"): Control._uninstall,
+}

@@ -66,9 +66,15 @@ class Sandbox:
         self.oauth = Grants(self.clock, seed)
         self.oauth.add_app(App(CLIENT_ID, CLIENT_SECRET, "pipeflow (sandbox)", redirect_uri))
         self.team = Team(self.companies, self.clock, seed)
-        for number in range(companies):
-            self.adopt(make_company(seed, number, self.clock, deals=deals, extra_fields=extra_fields))
+        for _ in range(companies):
+            self.add_company(deals=deals, extra_fields=extra_fields)
         self.company.admin["token"] = api_token
+
+    def add_company(self, *, deals: int = 30, extra_fields: int = 0) -> Company:
+        """Make the next company with sample data."""
+        made = make_company(self.seed, len(self.companies), self.clock, deals=deals, extra_fields=extra_fields)
+        self.adopt(made)
+        return made
 
     def adopt(self, company: Company) -> None:
         """Take a company in and listen to its changes."""

@@ -16,7 +16,10 @@ from pipeflow.sandbox.delivery import Delivery, Try
 from pipeflow.sandbox.sandbox import Sandbox
 
 FORMAT: Final = 1
-PLAIN: Final = ("counters", "fields", "followers", "follower_log", "history", "conversions", "extras", "plan")
+PLAIN: Final = (
+    *("counters", "fields", "followers", "follower_log", "history", "conversions", "extras"),
+    *("plan", "timezone"),
+)
 
 
 class Saver:
