@@ -134,7 +134,7 @@ class Definitions:
 
     def _no_such(self, home: str, name: str) -> str:
         near = difflib.get_close_matches(name, self._keys[home], 3)
-        meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
         return f"{home} has no custom field called {name!r}{meant}"
 
 

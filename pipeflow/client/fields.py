@@ -157,7 +157,7 @@ class Fields:
         try:
             return self.definitions.key(kind, name)
         except KeyError as error:
-            raise ConfigError(f"{error.args[0]}.") from None
+            raise ConfigError(str(error.args[0])) from None
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

@@ -177,7 +177,7 @@ def _trouble(definitions: Definitions, kind: str, name: str) -> str:
     try:
         definitions.key(kind, name)
     except KeyError as error:
-        return f"{error.args[0]}."
+        return str(error.args[0])
     except ConfigError as error:
         return str(error)
     except ClientError:
