@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -44,7 +44,7 @@ class Limits:
     ) -> Verdict:
         """Count a request, or refuse it where a fault says that limits are enforced."""
         limit = (faults["burst"].limit if "burst" in faults else None) or BURST[company.plan][oauth]
-        now = time.monotonic()
+        now = self._now()
         window, searches = self._window(token, now), self._window(f"search/{token}", now)
         if self._blocked(token, faults):
             return Verdict("blocked", {})
