@@ -6,7 +6,6 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,12 +15,16 @@ from pydantic import BaseModel
 
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.fieldnames import CompanyFields
+from pipeflow.engine.fuse import Fuse
 from pipeflow.engine.retry import Decision, decide
+from pipeflow.engine.threads import in_thread
 from pipeflow.engine.writes import Ledger, RunWrites
-from pipeflow.errors import NotConnected
+from pipeflow.errors import NotConnected, StoreUnavailable
 from pipeflow.events import Event, FieldNames, Payload, build_event, normalise
 from pipeflow.registry import Argument, Handler, Job, logger_of
 from pipeflow.store.base import Account, Closing, Run, Store, StoredEvent
+
+AGAIN_SECONDS = 1.0
 
 log = logging.getLogger("pipeflow.engine")
 
@@ -39,28 +42,30 @@ class OnceMemory:
         if kept is not None:
             return orjson.loads(kept)
         result = await call()
-        await self._store.remember(run_id, key, orjson.dumps(result, default=_as_json), self._clock())
-        return result
+        remembered = orjson.dumps(result, default=_as_json)
+        while True:
+            try:
+                await self._store.remember(run_id, key, remembered, self._clock())
+            except StoreUnavailable as error:
+                # The call has been made: failing now would have the next attempt make its twin.
+                log.warning("What run %d did once (%s) could not be stored and will be again: %s", run_id, key, error)
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                return result
 
 
 class Executor:
-    """Executes attempts. `slots` threads are kept for handlers that are plain functions."""
+    """Executes attempts, and tells the fuse of those that wrote."""
 
-    def __init__(
-        self, ledger: Ledger, accounts: Accounts, fields: CompanyFields, delays: Sequence[float], slots: int
-    ) -> None:
+    def __init__(self, ledger: Ledger, accounts: Accounts, fields: CompanyFields, delays: Sequence[float]) -> None:
         store, clock = ledger.store, ledger.clock
+        self.fuse = Fuse(clock)
         self._fields = fields
         self._ledger = ledger
         self._accounts = accounts
         self._delays = delays
         self._clock = clock
         self._memory = OnceMemory(store, clock)
-        self._threads = ThreadPoolExecutor(slots, "handler")
-
-    def close(self) -> None:
-        """Let go of the threads; one that still works is left to itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def execute(self, entry: Handler | Job, run: Run, stored: StoredEvent) -> tuple[Closing, float]:
         """Call `entry` and give how it ended, with the seconds for which its account must rest (0: none).
@@ -73,7 +78,11 @@ class Executor:
         except TimeoutError as error:
             late = TimeoutError(f"{entry.name} was still at work after {entry.timeout:g} s")
             return await self._failed(late if limit.expired() else error, run)
-        except Exception as error:  # noqa: BLE001  # whatever a handler raises becomes of its run, never of the engine
+        except asyncio.CancelledError as error:
+            if _is_taken_back():
+                raise
+            return await self._failed(RuntimeError(f"{entry.name} cancelled itself: {error}"), run)
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # what a handler raises becomes of its run alone
             return await self._failed(error, run)
         if skipped:
             return Closing(run.id, "skipped", "skipped", error=skipped), 0.0
@@ -95,9 +104,10 @@ class Executor:
             if entry.is_async:
                 await entry.function(**given)
             else:
-                await asyncio.get_running_loop().run_in_executor(self._threads, partial(entry.function, **given))
+                await in_thread(partial(entry.function, **given), f"handler {entry.name}")
         finally:
-            if writes is not None and writes.count:
+            if writes is not None and writes.last_at is not None:
+                self.fuse.wrote(run, stored.received_at, writes.last_at)
                 await writes.close()
         return None
 
@@ -149,6 +159,12 @@ class Executor:
             return Closing(run.id, "failed", "pending", due_at=due_at, error=decision.reason, traceback=text)
         outcome: Any = "paused" if decision.verdict == "pause" else "released"
         return Closing(run.id, outcome, "pending", counted=False, due_at=due_at, error=decision.reason, traceback=text)
+
+
+def _is_taken_back() -> bool:
+    """Say whether it is the engine that cancels: a handler may as well have awaited something that was cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _event_of(stored: StoredEvent, payload: Payload | None, account: Any, run: Run, fields: FieldNames) -> Event[Any]:

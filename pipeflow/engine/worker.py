@@ -11,6 +11,7 @@ from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.dispatch import Dispatcher
 from pipeflow.engine.execute import Executor
 from pipeflow.engine.fieldnames import CompanyFields
+from pipeflow.engine.fuse import LIMIT, SECONDS
 from pipeflow.engine.lanes import Ready
 from pipeflow.engine.observers import Observer
 from pipeflow.engine.recent import RecentEvents
@@ -21,7 +22,7 @@ from pipeflow.registry import Handler, Job, Registry
 from pipeflow.settings import Settings
 from pipeflow.store.base import ALL, Closing, Run, RunFilter, Store, StoredEvent
 
-REFILL = 1000
+REFILL = 2000
 REFILL_AGAIN = 0.05
 REFILL_WHILE_BLOCKED = 0.5
 LONGEST_SLEEP = 60.0
@@ -60,7 +61,7 @@ class Engine:
         self._ledger.on_settled = self.wake
         self._dispatcher = Dispatcher(store, registry, self._ledger)
         self.fields = CompanyFields(store, accounts, clock=clock)
-        self._executor = Executor(self._ledger, accounts, self.fields, settings.retry_delays, settings.concurrency)
+        self._executor = Executor(self._ledger, accounts, self.fields, settings.retry_delays)
         limits = {handler.name: handler.concurrency for handler in registry.handlers.values()}
         self._ready = Ready(settings.concurrency, {**limits, **dict.fromkeys(registry.jobs, 1)})
         self._recent = RecentEvents(store)
@@ -102,7 +103,6 @@ class Engine:
         self._loop_task.cancel()
         await asyncio.gather(self._loop_task, return_exceptions=True)
         await self._ledger.end()
-        self._executor.close()
 
     async def go_on(self, company: int) -> None:
         """Let a company's runs start again, those too that found it not connected: its accounts have changed."""
@@ -153,9 +153,10 @@ class Engine:
         self._news = False
         events, runs = await self._dispatcher.step(ALL, self._clock())
         self._tell_dispatched(events, runs)
+        stored = {event.id: event for event in events}
         for run in runs:
-            if run.due_at is not None:
-                self._offer(run)
+            if run.due_at is not None and self._offer(run) and run.event_id in stored:
+                self._recent.keep(stored[run.event_id])
         self._news |= bool(events)
 
     async def _refill(self) -> None:
@@ -225,6 +226,7 @@ class Engine:
             await self._safely(self._attempt(run))
         finally:
             self._ready.forget(run.id)
+            self._recent.let_go(run.event_id)
             if self._probes.get(run.company) == run.id:
                 del self._probes[run.company]
             self._fill()
@@ -238,11 +240,15 @@ class Engine:
             if entry is None:
                 self._offer(run)
                 return
+            event = await self._recent.get(run.event_id)
+            if self._executor.fuse.is_blown(run):
+                await self._park(run)
+                return
             attempt = await self._store.open_attempt(run.id, ALL, self._clock(), alone=alone)
             if attempt is None:
                 return
             started = time.perf_counter()
-            closing, pause = await self._executed(entry, run)
+            closing, pause = await self._executed(entry, run, event)
             seconds = time.perf_counter() - started
             if held:
                 self._ready.release(run)
@@ -260,9 +266,20 @@ class Engine:
             if held:
                 self._ready.release(run)
 
-    async def _executed(self, entry: Handler | Job, run: Run) -> tuple[Closing, float]:
+    async def _park(self, run: Run) -> None:
+        """Have a lane wait for a person: somebody answers each of its writes."""
+        reason = f"fuse: it ran {LIMIT} times within {SECONDS:g} s, each time after its own write"
+        if await self._store.park_runs([run.id], ALL, self._clock(), reason=reason):
+            self._notice(
+                f"{run.handler} on {run.kind} {run.record_id} is parked, as it looks like a loop through another "
+                f"integration ({reason}). `pipeflow runs --handler {run.handler} --record {run.record_id}` shows it; "
+                f"`pipeflow runs release {run.id}` lets it go on, `pipeflow runs skip {run.id}` leaves this one out."
+            )
+        self._executor.fuse.mend(run)
+
+    async def _executed(self, entry: Handler | Job, run: Run, event: StoredEvent) -> tuple[Closing, float]:
         try:
-            return await self._executor.execute(entry, run, await self._recent.get(run.event_id))
+            return await self._executor.execute(entry, run, event)
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
@@ -304,8 +321,6 @@ class Engine:
         for run in runs:
             handlers.setdefault(run.event_id, []).append(run.handler)
         for event in events:
-            if event.id in handlers:
-                self._recent.remember(event)
             for observer in self.observers:
                 observer.event_dispatched(event, handlers.get(event.id, ()))
 
