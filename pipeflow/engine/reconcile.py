@@ -49,11 +49,14 @@ class Reconciler:
         self._poll = poll
         self._needs = registry.needs()
         self.sources = sources_of(self._needs)
+        self.missed: set[int] = set()
+        """Companies of which a look in the ordinary course found what should have been delivered."""
         unlimited = poll is not None and "reconcile_tokens" not in settings.model_fields_set
         self._budget = None if unlimited else settings.reconcile_tokens
         # On SQLite there is one process, which must not wait for the lease that it held before it was killed.
         self._holder = "owner" if settings.sqlite_path is not None else secrets.token_hex(8)
         self._due: dict[tuple[int, str], float] = {}
+        self._hurried: set[int] = set()
 
     @property
     def turn(self) -> float:
@@ -62,6 +65,7 @@ class Reconciler:
 
     def hurry(self, company: int) -> None:
         """Look at everything of a company at the next step: something may have been missed."""
+        self._hurried.add(company)
         for source in self.sources:
             self._due[company, source.name] = 0.0
 
@@ -88,12 +92,18 @@ class Reconciler:
         now = self._clock()
         purse = Purse(await self._left(account.company, now))
         client = self._accounts.client_for(account)
+        client.transport.background = True
+        is_first = any((account.company, source.name) not in self._due for source in due)
         look = Look(self._store, client, account, self._needs, purse, now, lambda: self._lease(account))
         proof = await look.at(due)
         await self._store.add_proof(proof)
         for source in due:
             pause = self.turn if source in look.unfinished else self.every(source)
             self._due[account.company, source.name] = now + pause
+        if proof.added and self._poll is None and not is_first and account.company not in self._hurried:
+            self.missed.add(account.company)
+        if not look.unfinished:
+            self._hurried.discard(account.company)
         level = logging.WARNING if proof.error else logging.INFO
         log.log(level, "Company %s, %s", account.company, describe(proof))
         return proof

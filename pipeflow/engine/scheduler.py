@@ -37,19 +37,24 @@ class Scheduler:
         self._registry = registry
         self._accounts = accounts
         self._clock = clock
-        self._own: list[tuple[str, float, Callable[[], Awaitable[Any]]]] = []
+        self._own: list[tuple[str, float, Callable[[], Awaitable[Any]], bool]] = []
         self._ticks: dict[str, tuple[Job, Account]] = {}
         self._telling: set[asyncio.Task[None]] = set()
         self._scheduler = AsyncIOScheduler(timezone=UTC)
 
-    def own(self, name: str, seconds: float, work: Callable[[], Awaitable[Any]]) -> None:
-        """Do a job of the framework itself every so many seconds while this process runs."""
-        self._own.append((name, seconds, work))
+    def own(self, name: str, seconds: float, work: Callable[[], Awaitable[Any]], *, at_once: bool = False) -> None:
+        """Do a job of the framework itself every so many seconds while this process runs; `at_once`: also at start."""
+        self._own.append((name, seconds, work, at_once))
+
+    def hurry(self, name: str) -> None:
+        """Do a job of the framework itself now, and not only when it is due."""
+        if self._scheduler.running:
+            self._scheduler.modify_job(f"own:{name}", next_run_time=datetime.now(UTC))
 
     async def start(self) -> None:
         """Tell each job's latest missed tick, then start the clock."""
         await self.follow()
-        for name, seconds, work in self._own:
+        for name, seconds, work, at_once in self._own:
             self._scheduler.add_job(
                 self._do,
                 "interval",
@@ -58,6 +63,7 @@ class Scheduler:
                 id=f"own:{name}",
                 misfire_grace_time=None,
                 coalesce=True,
+                **({"next_run_time": datetime.now(UTC)} if at_once else {}),
             )
         self._scheduler.add_listener(self._submitted, EVENT_JOB_SUBMITTED)
         self._scheduler.start()

@@ -1,0 +1,53 @@
+"""What keeps events coming: webhooks in order, and a look for what was missed. Imports the rooms beside it.
+
+The webhooks are looked at at start, hourly, when deliveries are refused for their credentials, and when a look found
+what should have been delivered. What had to be made again is followed by a look for what was missed meanwhile.
+"""
+
+from __future__ import annotations
+
+from pipeflow.engine.reconcile import Reconciler
+from pipeflow.engine.scheduler import Scheduler
+from pipeflow.engine.webhooks import WebhookChanges, WebhookKeeper
+
+HOUR = 3600.0
+MISSED = "The look for what was missed"
+
+
+class Upkeep:
+    """Keeps events coming. Without a `keeper` there are no webhooks, and looking is the only source."""
+
+    def __init__(self, scheduler: Scheduler, keeper: WebhookKeeper | None, reconciler: Reconciler) -> None:
+        self._scheduler = scheduler
+        self._keeper = keeper
+        self._reconciler = reconciler
+        if keeper is not None:
+            scheduler.own("The look at the webhooks", HOUR, self.register)
+        scheduler.own(MISSED, reconciler.turn, self.look, at_once=True)
+
+    async def register(self) -> WebhookChanges | None:
+        """Bring the webhooks in order; None where there are to be none. Raises ConfigError and ClientError."""
+        return await self._register(None)
+
+    async def follow(self, company: int) -> None:
+        """Do all of this for a company whose accounts changed."""
+        await self._register(company)
+        self._reconciler.hurry(company)
+        self._scheduler.hurry(MISSED)
+
+    async def look(self) -> None:
+        """Look for what was missed, where it is time to; first at the webhooks, where they are in trouble."""
+        if self._keeper is not None and await self._keeper.alarmed():
+            await self._register(None)
+        await self._reconciler.step()
+        if self._reconciler.missed:
+            self._reconciler.missed.clear()
+            await self._register(None)
+
+    async def _register(self, company: int | None) -> WebhookChanges | None:
+        if self._keeper is None:
+            return None
+        changes = await self._keeper.sync(company)
+        for lost in changes.lost:
+            self._reconciler.hurry(lost)
+        return changes
