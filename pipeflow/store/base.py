@@ -16,6 +16,9 @@ T = TypeVar("T")
 PARTITIONS = 64
 """The number of partitions: fixed, as it is part of what is stored."""
 
+REFUSED = "webhooks:refused"
+"""The watermark that says when a delivery was last refused for its credentials: the receiver's alarm."""
+
 Source = Literal["delivery", "poll", "tick", "replay", "account"]
 """How we learned of an event; `account`: pipeflow tells what became of one of its own accounts."""
 EventStatus = Literal["stored", "dispatched", "unmatched", "unreadable", "twin", "echo"]

@@ -12,13 +12,14 @@ from base64 import b64decode
 from binascii import Error as NotBase64
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Any
 
 from pipeflow.errors import BadCredentials, BodyTooLarge, StoreUnavailable, WebhookError
 from pipeflow.events import read_delivery
-from pipeflow.store.base import NewEvent, Store
+from pipeflow.store.base import REFUSED, NewEvent, Store
 from pipeflow.vault import Vault
 
 Scope = MutableMapping[str, Any]
@@ -108,6 +109,7 @@ class Receiver:
         self._clock = clock
         self._companies = Companies(store, clock)
         self._loud = _Loud(clock)
+        self._alarmed: dict[str, float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -118,6 +120,8 @@ class Receiver:
             return
         except (WebhookError, StoreUnavailable) as error:
             start, body = self._refuse(scope, error)
+            if isinstance(error, BadCredentials):
+                await self._alarm(scope["path"][len(PREFIX) :])
         else:
             start, body = _STORED
         await send(start)
@@ -186,6 +190,15 @@ class Receiver:
         if len(company.accepted) < REMEMBERED_HEADERS:
             company.accepted.append(authorization)
 
+    async def _alarm(self, key: str) -> None:
+        """Let whoever keeps the webhooks know, in whichever process: theirs may have other credentials."""
+        now = self._clock()
+        if 0 <= now - self._alarmed.get(key, float("-inf")) < LOG_PAUSE:
+            return
+        self._alarmed[key] = now
+        with suppress(StoreUnavailable):
+            await self._store.save_watermark(int(key), REFUSED, now, now)
+
     def _refuse(self, scope: Scope, error: WebhookError | StoreUnavailable) -> tuple[Message, Message]:
         status = _status(error)
         self.counters[f"refused_{status}"] += 1
@@ -194,7 +207,7 @@ class Receiver:
             self._loud.warn(
                 f"401 {where}",
                 "A delivery for company %s has wrong credentials and was refused. After ten of these Pipedrive bans "
-                "the webhook and its events are lost: look at `pipeflow webhooks`; a restart of `run` makes ours anew.",
+                "the webhook and its events are lost. Ours are looked at within minutes; `pipeflow webhooks` lists them.",
                 where,
             )
         elif status in (403, 503):

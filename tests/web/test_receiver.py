@@ -84,6 +84,12 @@ async def test_credentials_of_another_company_are_refused(sender: Sender) -> Non
     assert (await sender.deliver(DELIVERY, authorization=sender.authorization(OTHER_COMPANY))).status == 401
 
 
+async def test_refused_credentials_alarm_whoever_keeps_the_webhooks(sender: Sender) -> None:
+    await sender.deliver(DELIVERY, authorization=basic("pipeflow", "wrong"))
+    assert "webhooks:refused" in await sender.store.watermarks(COMPANY)
+    assert await sender.store.watermarks(OTHER_COMPANY) == {}
+
+
 async def test_credentials_of_an_older_key_are_accepted(sender: Sender) -> None:
     older = Vault(KEYS[1:]).webhook_credentials(COMPANY)
     assert (await sender.deliver(DELIVERY, authorization=basic(*older))).status == 200
