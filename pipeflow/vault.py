@@ -75,6 +75,24 @@ class Vault:
             ) from None
         return plain
 
+    @property
+    def keys(self) -> int:
+        """How many keys there are."""
+        return len(self._keys)
+
+    def rotated(self, sealed: bytes) -> bytes | None:
+        """Encrypt anew with the newest key; None where it is so already. ConfigError where no key fits."""
+        if Vault([self._keys[0].decode()])._opens(sealed):
+            return None
+        return self.encrypt(self.decrypt(sealed))
+
+    def _opens(self, sealed: bytes) -> bool:
+        try:
+            self.decrypt(sealed)
+        except ConfigError:
+            return False
+        return True
+
     def sign(self, purpose: str, data: str, expires_at: float) -> str:
         """Make a token that proves `data` to `unsign` with the same purpose until `expires_at` (seconds since 1970)."""
         body = f"{int(expires_at)}.{_encode(data.encode())}"
@@ -112,7 +130,23 @@ def open_vault(settings: Settings) -> Vault:
             "PIPEFLOW_SECRET_KEY is not set, and with PostgreSQL every process must be given the same one: set it to "
             f"{SHORTEST_KEY} or more random characters"
         )
-    return Vault([_kept_key(Path(f"{path}.key"))])
+    return Vault(_kept_key(key_path(path)).split(","))
+
+
+def key_path(database: Path) -> Path:
+    """Name the file beside the SQLite file in which the keys are kept that nobody set."""
+    return Path(f"{database}.key")
+
+
+def add_kept_key(path: Path) -> None:
+    """Put a new key in front of those that are kept in a file; what was made with them stays readable."""
+    keys = f"{secrets.token_urlsafe(48)},{_kept_key(path)}"
+    aside = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        _write_key(aside, keys)
+        aside.replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot keep a new secret key in {path}: {error}") from error
 
 
 def _kept_key(path: Path) -> str:
@@ -130,18 +164,21 @@ def _kept_key(path: Path) -> str:
 def _keep_new_key(path: Path) -> None:
     # Written aside and linked into place: two first starts at once must not end up with two keys.
     aside = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(48))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(aside, path)
-        except FileExistsError:
-            return
+        _write_key(aside, secrets.token_urlsafe(48))
+        os.link(aside, path)
+    except FileExistsError:
+        return
     finally:
-        aside.unlink()
+        aside.unlink(missing_ok=True)
+
+
+def _write_key(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _derive(key: bytes, purpose: str) -> bytes:

@@ -19,6 +19,7 @@ from pipeflow.settings import Settings
 if TYPE_CHECKING:
     from pipeflow.client import Client
     from pipeflow.engine.accounts import Accounts
+    from pipeflow.engine.roster import Roster
     from pipeflow.engine.scheduler import Scheduler
     from pipeflow.engine.webhooks import WebhookKeeper
     from pipeflow.engine.worker import Engine
@@ -164,6 +165,7 @@ class Service:
     engine: Engine
     scheduler: Scheduler
     keeper: WebhookKeeper
+    roster: Roster
     ready: bool | str = "starting"
 
     def app(self) -> App:
@@ -176,7 +178,9 @@ class Service:
 def build_service(settings: Settings, registry: Registry) -> Service:
     """Put together what `run` needs; opens and starts nothing."""
     from pipeflow.engine.accounts import Accounts
+    from pipeflow.engine.roster import Roster
     from pipeflow.engine.scheduler import Scheduler
+    from pipeflow.engine.tokens import EVERY_SECONDS
     from pipeflow.engine.webhooks import WebhookKeeper
     from pipeflow.engine.worker import Engine
     from pipeflow.store import open_store
@@ -190,6 +194,14 @@ def build_service(settings: Settings, registry: Registry) -> Service:
     scheduler.own("The look at the webhooks", HOUR, keeper.sync)
     engine = Engine(store, registry, settings, accounts)
     scheduler.own("The look at custom fields", DAY, lambda: look_at_fields(engine, registry))
+    scheduler.own("The refresh of OAuth tokens", EVERY_SECONDS, accounts.tokens.refresh_ending)
+    roster = Roster(store, accounts)
+    roster.follow += [
+        keeper.sync,
+        scheduler.follow,
+        lambda company: look_at_fields(engine, registry, company),
+        engine.go_on,
+    ]
     scheduler.own("Forgetting old history", HOUR, lambda: forget_history(store, settings.retention_days, time.time()))
     return Service(
         settings=settings,
@@ -200,12 +212,13 @@ def build_service(settings: Settings, registry: Registry) -> Service:
         engine=engine,
         scheduler=scheduler,
         keeper=keeper,
+        roster=roster,
     )
 
 
-async def look_at_fields(engine: Engine, registry: Registry) -> None:
+async def look_at_fields(engine: Engine, registry: Registry, company: int | None = None) -> None:
     """Fetch the companies' custom fields anew and warn of predicates that name a field which is not there."""
-    for sentence in await engine.fields.look(registry.handlers.values()):
+    for sentence in await engine.fields.look(registry.handlers.values(), company):
         log.warning("%s", sentence)
 
 

@@ -95,7 +95,9 @@ async def _facts(service: Service, changes: WebhookChanges | None, sandbox: bool
     accounts = [
         f"{account.company_name or account.company}, as {account.name or account.user_id}"
         for account in await service.accounts.connected()
-    ]
+    ] or ["no account yet"]
+    if settings.client_id is not None:
+        accounts.append(f"to connect a company, open {settings.public_url}/oauth/install")
     named = [f"{handler.name} on {', '.join(handler.patterns)}" for handler in registry.handlers.values()]
     named += [f"{job.name} {describe_times(job.every, job.cron, job.timezone)}" for job in registry.jobs.values()]
     files = {handler.file for handler in registry.handlers.values()} | {job.file for job in registry.jobs.values()}
@@ -107,7 +109,7 @@ async def _facts(service: Service, changes: WebhookChanges | None, sandbox: bool
     counts = await service.store.counts()
     kept = ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "new"
     return {
-        "Connected": accounts or ["no account yet"],
+        "Connected": accounts,
         "Webhooks": _webhooks(changes),
         "Recipes": [", ".join(counted), *(f"  {line}" for line in named)],
         "Store": [f"{shown_database(settings.database_url)} ({kept})"],

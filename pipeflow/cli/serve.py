@@ -108,6 +108,7 @@ async def _serve(service: Service, plan: Plan, stop: Stop, listening: socket.soc
             pass
         finally:
             service.ready = "ending"
+            await service.roster.stop()
             await service.scheduler.stop()
             await service.engine.stop(service.settings.grace_seconds)
 
@@ -121,8 +122,10 @@ async def _come_up(service: Service, plan: Plan) -> None:
     await service.engine.start()
     spare_collector()
     service.ready = True
+    await service.roster.know()
     changes = await _register(service)
     await service.scheduler.start()
+    await service.roster.start()
     as_json = wants_json(service.settings.log_format)
     await first_screen(service, changes, sandbox=plan.sandbox, as_json=as_json)
     await look_at_fields(service.engine, service.registry)

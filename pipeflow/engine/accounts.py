@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,10 +14,12 @@ from pipeflow.engine.tokens import Tokens
 from pipeflow.errors import ClientError, ConfigError, NotConnected
 from pipeflow.settings import Settings
 from pipeflow.store.base import Account, Run, Store
-from pipeflow.store.connect import account_of, connect, settle_acting
+from pipeflow.store.connect import account_of, connect, disconnect, settle_acting
 from pipeflow.vault import Vault
 
 REMEMBERED_SECONDS = 5.0
+
+log = logging.getLogger("pipeflow.accounts")
 
 
 class Accounts:
@@ -109,3 +112,35 @@ class Accounts:
         except ClientError:
             return False
         return True
+
+    async def disconnect(self, account_id: int) -> Account | None:
+        """Give an account's grant back to Pipedrive and forget its credentials; None where it is not connected.
+
+        Where Pipedrive cannot be told, it is forgotten here all the same, and a warning says so.
+        """
+        found = next((one for one in await self._store.accounts() if one.id == account_id), None)
+        if found is None:
+            return None
+        try:
+            await self.tokens.revoke(found)
+        except (ClientError, ConfigError) as error:
+            log.warning("Pipedrive could not be told, so uninstall the app there too: %s", error)
+        self.forget()
+        return await disconnect(self._store, account_id, "disconnected by an operator", self._clock())
+
+    async def rotate(self) -> int:
+        """Encrypt all credentials with the vault's newest key; give how many were not yet."""
+        done = 0
+        for account in await self._store.accounts():
+            done += await self._rotate(account)
+        return done
+
+    async def _rotate(self, account: Account | None) -> bool:
+        while account is not None and account.credentials is not None:
+            sealed = self._vault.rotated(account.credentials)
+            if sealed is None:
+                return False
+            if await self._store.save_account(replace(account, credentials=sealed)) is not None:
+                return True
+            account = await self._known_as(account)
+        return False

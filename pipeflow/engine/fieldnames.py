@@ -71,8 +71,8 @@ class CompanyFields:
                 )
         return definitions
 
-    async def look(self, handlers: Iterable[Handler]) -> list[str]:
-        """Fetch what the handlers' patterns speak of, for every connected company, and check their predicates' names.
+    async def look(self, handlers: Iterable[Handler], company: int | None = None) -> list[str]:
+        """Fetch what the handlers' patterns speak of, for every connected company or one, and check predicates' names.
 
         Gives a sentence for each name that leads nowhere, or to two fields. Where Pipedrive could not be asked, names
         are left to the runs.
@@ -80,7 +80,7 @@ class CompanyFields:
         told: list[str] = []
         entries = [(handler, noun) for handler in handlers for noun in _nouns(handler)]
         for account in await self._accounts.connected():
-            if not account.acting:
+            if not account.acting or company not in (None, account.company):
                 continue
             definitions = await self.of(account.company)
             for kind in {*definitions.all(), *(home_of(noun) for _, noun in entries)}:

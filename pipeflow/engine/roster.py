@@ -27,6 +27,8 @@ class Roster:
 
         roster = Roster(store, accounts)
         roster.follow.append(keeper.sync)
+        await roster.know()
+        ...                      # look after the accounts that are there
         await roster.start()
 
     Each of `follow` is called with the company whose accounts changed: one was connected or is gone, or another acts.
@@ -42,9 +44,13 @@ class Roster:
         self._again: set[int] = set()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Take what is connected now as known, and watch from now on."""
+    async def know(self) -> None:
+        """Take what is connected now as known: nothing has to follow it."""
         self._known = await self._read()
+
+    async def start(self) -> None:
+        """Watch from now on."""
+        self._woken.set()
         self._store.on_change(self._woken.set)
         self._task = asyncio.create_task(self._watch(), name="roster")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -112,6 +113,18 @@ class Tokens:
                 self._again_at[account_id] = self._clock() + AGAIN_SECONDS
                 log.warning("The token of account %d still lives but could not be refreshed: %s", account_id, error)
         return held.access_token
+
+    async def refresh(self, account_id: int) -> None:
+        """Refresh a token now, however long it lives; raises NotConnected where the grant is gone, ClientError else."""
+        await self._ask(account_id, None, math.inf)
+
+    async def revoke(self, account: Account) -> None:
+        """Give the grant back (`POST /oauth/revoke`): the app counts as uninstalled for this user at Pipedrive."""
+        if account.mode != "oauth" or account.credentials is None:
+            return
+        oauth = self._oauth()
+        oauth.update_token({"refresh_token": Grant.opened(self._vault, account.credentials).refresh_token})
+        await oauth.revoke()
 
     async def refresh_ending(self) -> None:
         """Refresh every token that ends soon, so that calls find it fresh and no grant ever lies idle for long.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.sources import Need
 from pipeflow.engine.webhookplan import MOST, VERSION, Plan, Want, fewest, is_ours, name_of, plan, row_of
-from pipeflow.errors import BadRequest, ConfigError, Forbidden, Gone, Invalid, NotFound
+from pipeflow.errors import BadRequest, ClientError, ConfigError, Forbidden, Gone, Invalid, NotFound
 from pipeflow.registry import Registry
 from pipeflow.settings import Settings
 from pipeflow.store.base import Account, Store, Webhook
@@ -66,15 +66,40 @@ class WebhookKeeper:
         wanted = fewest(self._registry.needs())
         return [await self._plan(account, wanted) for account in await self._acting()]
 
-    async def sync(self) -> WebhookChanges:
+    async def sync(self, company: int | None = None) -> WebhookChanges:
         """List, compare, make what is missing, remove what is ours and not needed; others' webhooks stay.
 
-        Raises ConfigError where Pipedrive cannot reach `PIPEFLOW_PUBLIC_URL`, ClientError where it refuses otherwise.
+        Of every company, or of one: trouble with one leaves the others alone. Raises ConfigError where Pipedrive cannot
+        reach `PIPEFLOW_PUBLIC_URL`, ClientError where it refuses otherwise, once the others are done.
         """
         changes = WebhookChanges()
-        for made in await self.plans():
-            await self._carry_out(made, changes)
+        wanted = fewest(self._registry.needs())
+        trouble: list[ClientError | ConfigError] = []
+        for account in await self._acting():
+            if company not in (None, account.company):
+                continue
+            try:
+                await self._carry_out(await self._plan(account, wanted), changes)
+                await self._withdraw(account, changes)
+            except (ClientError, ConfigError) as error:
+                trouble.append(error)
+        for further in trouble[1:]:
+            log.error("The webhooks of another company could not be looked at either: %s", further)
+        if trouble:
+            raise trouble[0]
         return changes
+
+    async def _withdraw(self, acting: Account, changes: WebhookChanges) -> None:
+        """Remove what accounts of the company made that do not act any more: each change comes once."""
+        ours = {row.id for row in await self._store.webhooks(acting.company)}
+        for account in await self._accounts.connected():
+            if account.company != acting.company or account.id == acting.id:
+                continue
+            for found in await self._accounts.client_for(account).webhooks.get_webhooks():
+                if is_ours(found, self._url(account)) and found.id not in ours:
+                    row = row_of(account, found, self._clock())
+                    await self._remove(account, row)
+                    changes.removed.append(row)
 
     async def remove(self) -> list[Webhook]:
         """Remove all our webhooks of each company; give them. Raises ClientError."""
