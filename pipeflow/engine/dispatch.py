@@ -111,8 +111,7 @@ class Dispatcher:
 
 
 def _dispatched(event: StoredEvent, decision: Dispatch, now: float) -> StoredEvent:
-    return replace(
-        event,
+    return event._replace(
         names=decision.names,
         status=decision.status,
         stale=decision.stale,

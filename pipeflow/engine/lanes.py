@@ -12,12 +12,12 @@ from collections.abc import Mapping
 
 from pipeflow.store.base import Run
 
-ROOM = 500
-"""Runs of one handler for one company in memory."""
+ROOM = 2_000
+"""Runs of one handler for one company, interactive ones and others apart, in memory."""
 MOST = 10_000
 """Runs in memory; beyond it, only the first of each handler and company gets in."""
 
-Key = tuple[int, str]
+Key = tuple[int, str, int]
 Entry = tuple[int, float, int, Run]
 
 
@@ -49,7 +49,7 @@ class Ready:
         """Take a due run in; False where it is here or under way already, or does not fit and stays on disk."""
         if run.id in self._known:
             return False
-        key = (run.company, run.handler)
+        key = (run.company, run.handler, run.priority)
         entries = self._waiting.get(key)
         if entries is not None and (len(entries) >= ROOM or self._number >= MOST):
             self.overflowed.add(key)
@@ -69,7 +69,7 @@ class Ready:
         least: tuple[int, Entry] | None = None
         for key, entries in self._waiting.items():
             rank = (self._used_by[key[0]], entries[0])
-            if (least is None or rank < least) and self._may_start(*key):
+            if (least is None or rank < least) and self._may_start(key[0], key[1]):
                 best, least = key, rank
         if best is None:
             return None
@@ -104,11 +104,11 @@ class Ready:
         """Say whether to fetch from the disk: nothing waits here, or there is much room for what did not fit."""
         if not self._number:
             return True
-        return self._number <= MOST // 2 and any(len(self._waiting.get(key, ())) < ROOM // 2 for key in self.overflowed)
+        return self._number <= MOST // 2 and any(len(self._waiting.get(key, ())) < ROOM // 4 for key in self.overflowed)
 
     def crowded(self) -> set[int]:
         """Name the companies of which no more fits in, so that others' runs can be fetched past theirs."""
-        return {company for company, _ in self.overflowed}
+        return {company for company, _, _ in self.overflowed}
 
     def _pop(self, key: Key) -> Run:
         entries = self._waiting[key]

@@ -53,8 +53,7 @@ class NewEvent(NamedTuple):
     status: EventStatus = "stored"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+class StoredEvent(NamedTuple):
     """An event as it stands in the store. `names` and `stale` are known once it was dispatched.
 
     `cause_run_id` is the run whose write this event echoes, `chain` the handlers in the chain of runs that caused it.

@@ -214,7 +214,10 @@ class SQLiteStore:
         found: list[StoredEvent] = []
         last = _NEWEST
         ask = self._list if wanted.ids is None else self._read
-        while page := await ask(sqlite_events.list_events, wanted, last, _page(wanted.limit, len(found))):
+        most = len(wanted.ids) if wanted.ids is not None else wanted.limit or _NEWEST
+        while len(found) < most and (
+            page := await ask(sqlite_events.list_events, wanted, last, _page(wanted.limit, len(found)))
+        ):
             found += page
             last = page[-1].id
         return found

@@ -82,7 +82,7 @@ class House:
 
     async def advance(self, seconds: float) -> None:
         self.now += seconds
-        self.engine._woken.set()
+        self.engine.wake()
 
 
 @asynccontextmanager
