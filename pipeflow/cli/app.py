@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeflow.cli import api, doctor, events, migrate, new, replay, run, runs, sandbox, webhooks
+from pipeflow.cli import accounts, api, doctor, events, migrate, new, replay, run, runs, sandbox, webhooks
 
 app = typer.Typer(
     name="pipeflow",
@@ -38,6 +38,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(runs.app, name="runs")
 app.command("replay")(replay.replay)
 app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(accounts.app, name="accounts")
 app.command("api")(api.api)
 app.command("doctor")(doctor.doctor)
 app.command("migrate")(migrate.migrate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeflow.cli.times import iso
-from pipeflow.store.base import Attempt, Run, StoredEvent, Webhook
+from pipeflow.store.base import Account, Attempt, Run, StoredEvent, Webhook
 
 Row = dict[str, Any]
 
@@ -74,4 +74,24 @@ def webhook_row(webhook: Webhook, ours: bool) -> Row:
         "name": webhook.name,
         "active": webhook.active,
         "ours": ours,
+    }
+
+
+def account_row(account: Account) -> Row:
+    """Show an account; nothing of its credentials."""
+    return {
+        "id": account.id,
+        "company": account.company,
+        "company_name": account.company_name,
+        "user_id": account.user_id,
+        "name": account.name,
+        "mode": account.mode,
+        "status": account.status,
+        "acting": account.acting,
+        "admin": account.is_admin,
+        "timezone": account.timezone,
+        "api_domain": account.api_domain,
+        "expires_at": iso(account.expires_at),
+        "connected_at": iso(account.connected_at),
+        "reason": account.reason,
     }
