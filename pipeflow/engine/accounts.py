@@ -36,6 +36,7 @@ class Accounts:
         self._known: list[Account] = []
         self._known_at = 0.0
         self._definitions: dict[int, Definitions] = {}
+        self._configurations: dict[int, tuple[tuple[bytes | None, str], Configuration]] = {}
 
     async def ensure_token_account(self) -> Account:
         """Ask Pipedrive whose `PIPEDRIVE_API_TOKEN` is and keep that account (`GET /v1/users/me`).
@@ -94,9 +95,17 @@ class Accounts:
             )
         if account.mode == "oauth":
             return Client(self.tokens.source(account), definitions=self.definitions(account.company))
-        secret = self._vault.decrypt(account.credentials).decode()
+        return Client(self._configuration(account), definitions=self.definitions(account.company))
+
+    def _configuration(self, account: Account) -> Configuration:
+        """Give what a client of a token account needs; decrypted once, as each run with a `Client` asks."""
+        known = self._configurations.get(account.id)
+        if known is not None and known[0] == (account.credentials, account.api_domain):
+            return known[1]
+        secret = self._vault.decrypt(account.credentials or b"").decode()
         configuration = Configuration(api_key=secret, base_url=account.api_domain or self._settings.api_url)
-        return Client(configuration, definitions=self.definitions(account.company))
+        self._configurations[account.id] = (account.credentials, account.api_domain), configuration
+        return configuration
 
     def definitions(self, company: int) -> Definitions:
         """Give what is known of a company's custom fields: one object for all its clients, filled as it is fetched."""

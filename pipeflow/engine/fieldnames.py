@@ -114,7 +114,7 @@ class CompanyFields:
             return
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._accounts.client_for(account).fields.look_again(kind)
+                fetched = await self._accounts.client_for(account).fields.look_again(kind)
         except TimeoutError:
             text = f"The custom fields of {kind} could not be fetched within {PATIENCE:g} s."
             definitions.fail(kind, TimedOut(text, method="GET", path=f"/api/v2/{kind}Fields"))
@@ -122,7 +122,8 @@ class CompanyFields:
             definitions.fail(kind, error)
             log.info("The custom fields of %s could not be fetched: %s", kind, error)
         else:
-            await self._save(company, definitions)
+            if fetched:
+                await self._save(company, definitions)
 
     async def _read(self, company: int, definitions: Definitions) -> None:
         for kind, kept in (await self._store.fields(company)).items():
