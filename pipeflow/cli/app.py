@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeflow.cli import accounts, api, doctor, events, migrate, new, replay, run, runs, sandbox, webhooks
+from pipeflow.cli import accounts, api, doctor, events, fields, migrate, new, replay, run, runs, sandbox, webhooks
 
 app = typer.Typer(
     name="pipeflow",
@@ -40,6 +40,7 @@ app.command("replay")(replay.replay)
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(accounts.app, name="accounts")
 app.command("api")(api.api)
+app.add_typer(fields.app, name="fields")
 app.command("doctor")(doctor.doctor)
 app.command("migrate")(migrate.migrate)
 app.command("sandbox")(sandbox.sandbox)

@@ -30,8 +30,9 @@ from pipeflow.client.definitions import (
     home_of,
     read_definitions,
 )
+from pipeflow.client.fieldset import definition_of
 from pipeflow.client.model import UNSET, CustomModel, custom_values
-from pipeflow.customs import is_custom_key
+from pipeflow.customs import Field, is_custom_key
 from pipeflow.errors import ClientError, ConfigError
 
 if TYPE_CHECKING:
@@ -127,12 +128,13 @@ class Fields:
             key = await self._key(kind, name)
             if key in found:
                 raise ConfigError(f"{name!r} is given twice: by its name and by its key {key}.")
-            found[key] = await self._meant(kind, key, value)
+            told = definition_of(name) if isinstance(name, Field) else None
+            found[key] = await self._meant(kind, key, value, told)
         return found
 
-    async def _meant(self, kind: str, key: str, value: Any) -> Any:
+    async def _meant(self, kind: str, key: str, value: Any, told: FieldDefinition | None) -> Any:
         """Give a value the type of its field, where that is known; an unknown option is looked up again."""
-        known = self._definition(kind, key)
+        known = self._definition(kind, key) or told
         if known is None:
             return value
         try:
