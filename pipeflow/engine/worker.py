@@ -58,7 +58,7 @@ class Engine:
         self._registry = registry
         self._clock = clock
         self._ledger = Ledger(store, clock)
-        self._ledger.on_settled = self.wake
+        self._ledger.on_settled = self._look_at_held
         self._dispatcher = Dispatcher(store, registry, self._ledger)
         self.fields = CompanyFields(store, accounts, clock=clock)
         self._executor = Executor(self._ledger, accounts, self.fields, settings.retry_delays)
@@ -88,6 +88,12 @@ class Engine:
         self._news = True
         self._refill_at = min(self._refill_at, self._refilled_at + REFILL_AGAIN)
         self._woken.set()
+
+    def _look_at_held(self) -> None:
+        """Look again at events that waited for the outcome of a write of ours."""
+        if self._dispatcher.wake_at is not None:
+            self._news = True
+            self._woken.set()
 
     async def stop(self, grace: float) -> None:
         """Claim nothing more, let attempts finish within `grace` seconds, and hand the others back uncounted."""

@@ -1,0 +1,176 @@
+"""Attempts end, whatever a handler does: it hangs, blocks a thread, exits, cancels itself, or cannot be stored."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeflow.client import Client
+from pipeflow.events import Event
+from pipeflow.store.base import Run, RunFilter
+from tests.engine.acting import acting, handler
+
+EVENT = {"arguments": {"event": "event"}}
+
+
+async def test_handler_that_hangs_fails_after_its_timeout(tmp_path: Path) -> None:
+    async def hangs(event: Event[Any]) -> None:
+        await asyncio.Event().wait()
+
+    async with acting(tmp_path / "x.db", handler("a.hangs", hangs, timeout=0.05, **EVENT)) as house:
+        await house.change(1)
+        (run,) = await house.until(lambda runs: bool(runs) and runs[0].attempts == 1)
+        (attempt,) = await house.store.attempts(run.id)
+    assert "a.hangs was still at work after 0.05 s" in (attempt.error or "")
+
+
+async def test_plain_function_that_hangs_is_ended_in_its_thread_and_holds_no_slot(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def hangs(event: Event[Any]) -> None:
+        try:
+            while event.record_id != "last":
+                time.sleep(0.001)
+        finally:
+            ended.set()
+
+    def works(event: Event[Any]) -> None: ...
+
+    stuck = handler("a.hangs", hangs, timeout=0.05, **EVENT)
+    async with acting(tmp_path / "x.db", stuck, handler("b.works", works, **EVENT)) as house:
+        for deal in range(30):
+            await house.change(deal)
+        runs = await house.until(
+            lambda runs: (
+                len(runs) == 60
+                and all(run.finished_at for run in runs if run.handler == "b.works")
+                and all(run.attempts for run in runs if run.handler == "a.hangs")
+            )
+        )
+        assert await asyncio.to_thread(ended.wait, 10)
+    assert {run.status for run in runs if run.handler == "b.works"} == {"succeeded"}
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_handler_that_exits_fails_its_run_alone(tmp_path: Path, is_async: bool) -> None:
+    async def leaves(event: Event[Any]) -> None:
+        raise SystemExit(3)
+
+    def leaves_thread(event: Event[Any]) -> None:
+        raise SystemExit(3)
+
+    function: Any = leaves if is_async else leaves_thread
+    async with acting(tmp_path / "x.db", handler("a.leaves", function, **EVENT)) as house:
+        await house.change(1)
+        (run,) = await house.until(lambda runs: bool(runs) and runs[0].attempts == 1)
+    assert run.error == "SystemExit: 3"
+
+
+async def test_handler_that_awaits_something_cancelled_fails_and_is_not_stuck(tmp_path: Path) -> None:
+    async def cancels(event: Event[Any]) -> None:
+        inner = asyncio.create_task(asyncio.sleep(60))
+        inner.cancel()
+        await inner
+
+    async with acting(tmp_path / "x.db", handler("a.cancels", cancels, **EVENT)) as house:
+        await house.change(1)
+        (run,) = await house.until(lambda runs: bool(runs) and runs[0].attempts == 1)
+    assert run.status == "pending"
+
+
+async def test_poison_handler_is_dead_after_its_list_and_others_never_wait(tmp_path: Path) -> None:
+    async def poison(event: Event[Any]) -> None:
+        raise RecursionError("again")
+
+    async def works(event: Event[Any]) -> None: ...
+
+    both = handler("a.poison", poison, **EVENT), handler("b.works", works, **EVENT)
+    async with acting(tmp_path / "x.db", *both) as house:
+        await house.change(1)
+        for number, delay in enumerate((5.0, 30.0), 1):
+            await house.until(lambda runs, number=number: any(run.attempts == number for run in runs))
+            house.advance(delay)
+        runs = await house.at_rest()
+    assert {run.handler: (run.status, run.attempts) for run in runs} == {
+        "a.poison": ("dead", 3),
+        "b.works": ("succeeded", 1),
+    }
+
+
+async def test_handler_runs_at_most_as_often_at_once_as_it_asked_for(tmp_path: Path) -> None:
+    under_way, most = 0, 0
+    go = asyncio.Event()
+
+    async def counts(event: Event[Any]) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await go.wait()
+        under_way -= 1
+
+    async with acting(tmp_path / "x.db", handler("a.counts", counts, concurrency=2, **EVENT)) as house:
+        for deal in range(10):
+            await house.change(deal)
+        await house.until(lambda runs: len(runs) == 10 and sum(run.status == "running" for run in runs) == 2)
+        go.set()
+        await house.at_rest()
+    assert most == 2
+
+
+async def test_slow_handler_never_delays_another(tmp_path: Path) -> None:
+    go = asyncio.Event()
+
+    async def slow(event: Event[Any]) -> None:
+        await go.wait()
+
+    async def quick(event: Event[Any]) -> None: ...
+
+    both = handler("a.slow", slow, **EVENT), handler("b.quick", quick, **EVENT)
+    async with acting(tmp_path / "x.db", *both) as house:
+        for deal in range(100):
+            await house.change(deal)
+        runs = await house.until(
+            lambda runs: len(runs) == 200 and all(run.finished_at for run in runs if run.handler == "b.quick")
+        )
+        assert not any(run.finished_at for run in runs if run.handler == "a.slow")
+        go.set()
+        await house.at_rest()
+
+
+async def test_what_was_done_once_is_not_done_again_by_a_retry(tmp_path: Path) -> None:
+    tries: list[Any] = []
+
+    async def once(event: Event[Any], client: Client, run: Run) -> None:
+        made = await run.once("note", lambda: client.notes.add_note(content="Hello", deal_id=event.record.id))
+        tries.append(made)
+        if len(tries) == 1:
+            raise RuntimeError("after the note")
+
+    arguments = {"event": "event", "client": "client", "run": "run"}
+    async with acting(tmp_path / "x.db", handler("a.once", once, arguments=arguments)) as house:
+        await house.change(1)
+        await house.until(lambda runs: bool(runs) and runs[0].attempts == 1)
+        house.advance(5)
+        await house.at_rest()
+        assert [write[:2] for write in house.stub.writes] == [("POST", "/v1/notes")]
+    assert tries[1]["content"] == "Hello"
+
+
+async def test_replay_shares_nothing_with_what_it_replays(tmp_path: Path) -> None:
+    async def once(event: Event[Any], client: Client, run: Run) -> None:
+        await run.once("note", lambda: client.notes.add_note(content="Hello", deal_id=event.record.id))
+
+    arguments = {"event": "event", "client": "client", "run": "run"}
+    async with acting(tmp_path / "x.db", handler("a.once", once, arguments=arguments)) as house:
+        await house.change(1)
+        (run,) = await house.at_rest()
+        await house.store.replay([run.id], house.now)
+        house.advance(1)
+        await house.until(lambda runs: len(runs) == 2 and all(run.finished_at for run in runs))
+        assert len(house.stub.writes) == 2
+        assert len(await house.store.runs(RunFilter(include_skipped=True))) == 2
