@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeflow.engine.accounts import Accounts
     from pipeflow.engine.roster import Roster
     from pipeflow.engine.scheduler import Scheduler
-    from pipeflow.engine.webhooks import WebhookKeeper
+    from pipeflow.engine.upkeep import Upkeep
     from pipeflow.engine.worker import Engine
     from pipeflow.registry import Registry
     from pipeflow.store.base import Account, Store
@@ -164,8 +164,9 @@ class Service:
     accounts: Accounts
     engine: Engine
     scheduler: Scheduler
-    keeper: WebhookKeeper
+    upkeep: Upkeep
     roster: Roster
+    poll: float | None = None
     ready: bool | str = "starting"
 
     def app(self) -> App:
@@ -175,12 +176,14 @@ class Service:
         return create_app(self.store, self.settings, self.vault, ready=lambda: self.ready)
 
 
-def build_service(settings: Settings, registry: Registry) -> Service:
-    """Put together what `run` needs; opens and starts nothing."""
+def build_service(settings: Settings, registry: Registry, *, poll: float | None = None) -> Service:
+    """Put together what `run` needs; opens and starts nothing. `poll`: look every so many seconds, without webhooks."""
     from pipeflow.engine.accounts import Accounts
+    from pipeflow.engine.reconcile import Reconciler
     from pipeflow.engine.roster import Roster
     from pipeflow.engine.scheduler import Scheduler
     from pipeflow.engine.tokens import EVERY_SECONDS
+    from pipeflow.engine.upkeep import Upkeep
     from pipeflow.engine.webhooks import WebhookKeeper
     from pipeflow.engine.worker import Engine
     from pipeflow.store import open_store
@@ -190,14 +193,14 @@ def build_service(settings: Settings, registry: Registry) -> Service:
     vault = open_vault(settings)
     accounts = Accounts(store, vault, settings)
     scheduler = Scheduler(store, registry, accounts)
-    keeper = WebhookKeeper(store, registry, accounts, vault, settings)
-    scheduler.own("The look at the webhooks", HOUR, keeper.sync)
+    keeper = None if poll else WebhookKeeper(store, registry, accounts, vault, settings)
+    upkeep = Upkeep(scheduler, keeper, Reconciler(store, registry, accounts, settings, poll=poll))
     engine = Engine(store, registry, settings, accounts)
     scheduler.own("The look at custom fields", DAY, lambda: look_at_fields(engine, registry))
     scheduler.own("The refresh of OAuth tokens", EVERY_SECONDS, accounts.tokens.refresh_ending)
     roster = Roster(store, accounts)
     roster.follow += [
-        keeper.sync,
+        upkeep.follow,
         scheduler.follow,
         lambda company: look_at_fields(engine, registry, company),
         engine.go_on,
@@ -211,8 +214,9 @@ def build_service(settings: Settings, registry: Registry) -> Service:
         accounts=accounts,
         engine=engine,
         scheduler=scheduler,
-        keeper=keeper,
+        upkeep=upkeep,
         roster=roster,
+        poll=poll,
     )
 
 
@@ -229,24 +233,25 @@ async def forget_history(store: Store, days: float, now: float) -> None:
         gone = await store.purge(now - days * 86400, limit=PURGED_AT_ONCE)
 
 
-def settings_trouble(settings: Settings) -> list[str]:
-    """Say what is missing for a way into Pipedrive and back."""
+def settings_trouble(settings: Settings, *, polls: bool = False) -> list[str]:
+    """Say what is missing for a way into Pipedrive and back; who polls needs no way back."""
     if settings.api_token is None and (settings.client_id is None or settings.client_secret is None):
         return [
             "There is no way into Pipedrive yet. Set PIPEDRIVE_API_TOKEN (in Pipedrive: Personal preferences > API) "
             "and PIPEFLOW_PUBLIC_URL (the https address at which Pipedrive reaches this machine), in the environment "
             "or in a file .env. Or try it against a simulated Pipedrive, without any account: `pipeflow run --sandbox`."
         ]
-    if settings.public_url is None:
+    if settings.public_url is None and not polls:
         return [
             "PIPEFLOW_PUBLIC_URL is not set: the https address at which Pipedrive reaches this machine, such as "
             "https://hooks.example.com; webhooks are registered there. Set it in the environment or in a file .env, "
-            "or try it against a simulated Pipedrive: `pipeflow run --sandbox`."
+            "or try it against a simulated Pipedrive: `pipeflow run --sandbox`. Without any address of your own, "
+            "`pipeflow run --poll 60` asks Pipedrive every 60 s what changed."
         ]
     return []
 
 
-def require_credentials(settings: Settings) -> None:
+def require_credentials(settings: Settings, *, polls: bool = False) -> None:
     """Refuse to start without a way into Pipedrive and back, saying what to set; raises ConfigError."""
-    for sentence in settings_trouble(settings):
+    for sentence in settings_trouble(settings, polls=polls):
         raise ConfigError(sentence)

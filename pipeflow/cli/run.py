@@ -15,6 +15,9 @@ def run(
     rate: Annotated[float, typer.Option(min=0, help="Changes a minute that the sandbox's sales team makes.")] = 20.0,
     seed: Annotated[int | None, typer.Option(help="Repeat the same sales team.")] = None,
     only: Annotated[Literal["web", "worker"] | None, typer.Option(help="Run one half; needs PostgreSQL.")] = None,
+    poll: Annotated[
+        float | None, typer.Option(min=1, metavar="SECONDS", help="No webhooks: ask Pipedrive so often what changed.")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; else PIPEFLOW_HOST.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; else PIPEFLOW_PORT or PORT.")] = None,
 ) -> None:
@@ -22,4 +25,4 @@ def run(
     from pipeflow.cli.serve import Plan, run_plan
 
     listen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
-    run_plan(Plan(recipes=recipes, sandbox=sandbox, rate=rate, seed=seed, only=only, listen=listen))
+    run_plan(Plan(recipes=recipes, sandbox=sandbox, rate=rate, seed=seed, only=only, poll=poll, listen=listen))

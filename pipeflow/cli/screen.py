@@ -110,7 +110,7 @@ async def _facts(service: Service, changes: WebhookChanges | None, sandbox: bool
     kept = ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "new"
     return {
         "Connected": accounts,
-        "Webhooks": _webhooks(changes),
+        "Webhooks": _webhooks(changes) if service.poll is None else [f"none: asks every {service.poll:g} s instead"],
         "Recipes": [", ".join(counted), *(f"  {line}" for line in named)],
         "Store": [f"{shown_database(settings.database_url)} ({kept})"],
         "Listening": [f"{settings.public_url} from outside, port {settings.port} here"],

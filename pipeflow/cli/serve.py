@@ -44,6 +44,7 @@ class Plan:
     rate: float = 20.0
     seed: int | None = None
     only: Literal["web", "worker"] | None = None
+    poll: float | None = None
     listen: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -53,7 +54,7 @@ def run_plan(plan: Plan) -> None:
 
     settings = load_settings(plan.sandbox, **plan.listen)
     if not plan.sandbox:
-        require_credentials(settings)
+        require_credentials(settings, polls=plan.poll is not None)
     if plan.only and settings.sqlite_path is not None:
         raise ConfigError(
             f"--only {plan.only} needs PostgreSQL, which both halves can reach: set PIPEFLOW_DATABASE_URL to "
@@ -70,7 +71,7 @@ async def _run(plan: Plan, settings: Settings, registry: Registry) -> None:
     stop.listen()
     with bind(settings.host, settings.port) as listening:
         async with _pipedrive(plan, settings, listening.getsockname()[1]) as settings:
-            service = build_service(settings, registry)
+            service = build_service(settings, registry, poll=plan.poll)
             await service.store.open(owner=True)
             try:
                 await _serve(service, plan, stop, listening)
@@ -134,7 +135,7 @@ async def _come_up(service: Service, plan: Plan) -> None:
 async def _register(service: Service) -> WebhookChanges | None:
     """Make the webhooks. Trouble with them ends nothing: what is stored is worked, and what arrives too."""
     try:
-        return await service.keeper.sync()
+        return await service.upkeep.register()
     except (ClientError, ConfigError) as error:
         log.error("The webhooks could not be registered, so new events may not arrive: %s", error)
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,14 +19,13 @@ from pipeflow.engine.webhookplan import MOST, VERSION, Plan, Want, fewest, is_ou
 from pipeflow.errors import BadRequest, ClientError, ConfigError, Forbidden, Gone, Invalid, NotFound
 from pipeflow.registry import Registry
 from pipeflow.settings import Settings
-from pipeflow.store.base import Account, Store, Webhook
+from pipeflow.store.base import REFUSED, Account, Store, Webhook
 from pipeflow.vault import Vault
 
 __all__ = ["WebhookChanges", "WebhookKeeper", "fewest", "is_ours"]
 
-REFUSED = "webhooks:refused"
-"""The watermark that says when a delivery was last refused for its credentials."""
 ALARM_PAUSE = 300.0
+LEASE_SECONDS = 120.0
 
 log = logging.getLogger("pipeflow.webhooks")
 
@@ -60,6 +60,8 @@ class WebhookKeeper:
         self._settings = settings
         self._clock = clock
         self._looked_at: dict[int, float] = {}
+        # On SQLite there is one process, which must not wait for the lease that it held before it was killed.
+        self._holder = "owner" if settings.sqlite_path is not None else secrets.token_hex(8)
 
     async def plans(self) -> list[Plan]:
         """Say what `sync` would do, for each company; changes nothing. Raises ClientError."""
@@ -69,7 +71,8 @@ class WebhookKeeper:
     async def sync(self, company: int | None = None) -> WebhookChanges:
         """List, compare, make what is missing, remove what is ours and not needed; others' webhooks stay.
 
-        Of every company, or of one: trouble with one leaves the others alone. Raises ConfigError where Pipedrive cannot
+        Of every company, or of one: trouble with one leaves the others alone, and one that another process looks after
+        right now is left to it. Raises ConfigError where Pipedrive cannot
         reach `PIPEFLOW_PUBLIC_URL`, ClientError where it refuses otherwise, once the others are done.
         """
         changes = WebhookChanges()
@@ -78,11 +81,16 @@ class WebhookKeeper:
         for account in await self._acting():
             if company not in (None, account.company):
                 continue
+            lease = f"webhooks:{account.company}"
+            if not await self._store.take_lease(lease, self._holder, self._clock(), LEASE_SECONDS):
+                continue
             try:
                 await self._carry_out(await self._plan(account, wanted), changes)
                 await self._withdraw(account, changes)
             except (ClientError, ConfigError) as error:
                 trouble.append(error)
+            finally:
+                await self._store.release_lease(lease, self._holder)
         for further in trouble[1:]:
             log.error("The webhooks of another company could not be looked at either: %s", further)
         if trouble:
