@@ -250,8 +250,10 @@ class Control:
     async def _uninstall(self, incoming: Incoming, body: Record) -> Any:
         client_id = body.get("client_id") or next(iter(self._sandbox.oauth.apps))
         company = self._home(body)
-        done = await self._oauth.uninstall(client_id, company.domain, int(body.get("user_id") or company.admin["id"]))
-        return {"uninstalled": done}
+        user_id = int(body.get("user_id") or company.admin["id"])
+        if body.get("told") is False:
+            return {"uninstalled": self._sandbox.oauth.revoke_user(client_id, company.domain, user_id) is not None}
+        return {"uninstalled": await self._oauth.uninstall(client_id, company.domain, user_id)}
 
 
 def _named(incoming: Incoming, *names: str) -> dict[str, str]:
