@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
@@ -52,7 +53,7 @@ SPREAD = 0.25
 SHORTEST_SECRET = 8
 _HEADERS = {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": "pipeflow"}
 _REPEATABLE = frozenset({"GET", "PUT", "PATCH", "DELETE"})
-_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
+_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None, Backend]] = WeakKeyDictionary()
 
 
 class Observer(Protocol):
@@ -180,7 +181,7 @@ class Transport:
             request["files"] = [*outgoing.files.items(), *fields]
         elif outgoing.form:
             request["data"] = outgoing.form
-        call = _Call(operation.method, root, outgoing.path, self.timeout, _pool(self._backend), turn)
+        call = _Call(operation.method, root, outgoing.path, self.timeout, _pool(self._backend, root), turn)
         sent = True
         try:
             reply = await (call.download(request, outgoing.to) if operation.result == "bytes" else call.ask(request))
@@ -226,19 +227,17 @@ class _Call:
     root: str
     path: str
     timeout: float
-    pool: httpx.AsyncClient
+    pool: Backend
     turn: Turn | None = None
 
     async def ask(self, request: Mapping[str, Any]) -> Reply:
         """Send it and read the answer; redirects are not followed."""
-        import httpx
-
-        # A request made here carries no cookies of other accounts, and costs less than one that the pool puts together.
-        waits = {"timeout": self._patience().as_dict(), "trace": self._trace}
         with self._errors():
-            asked = httpx.Request(self.method, self.root + self.path, extensions=waits, **request)
-            answer = await self.pool.send(asked, follow_redirects=False)
-        return Reply(answer.status_code, _headers_of(answer), answer.content)
+            answer = await self.pool.handle_async_request(self._asked(self.root + self.path, request))
+            try:
+                return Reply(answer.status_code, _headers_of(answer), await answer.aread())
+            finally:
+                await answer.aclose()
 
     async def download(self, request: Mapping[str, Any], to: Path | None) -> Reply:
         """Follow redirects by hand, so that credentials never go to another host."""
@@ -247,27 +246,31 @@ class _Call:
         url = self.root + self.path
         with self._errors():
             for _ in range(5):
-                async with self.pool.stream("GET", url, timeout=self._patience(), **request) as answer:
+                answer = await self.pool.handle_async_request(self._asked(url, request))
+                try:
                     if not answer.is_redirect:
                         return await _received(answer, to)
-                    target = httpx.URL(url).join(answer.headers["location"])
-                    if target.host != httpx.URL(url).host:
-                        request = {"headers": {}}
-                    url = str(target)
+                finally:
+                    await answer.aclose()
+                target = httpx.URL(url).join(answer.headers["location"])
+                if target.host != httpx.URL(url).host:
+                    request = {"headers": {}}
+                url = str(target)
         raise ConnectionFailed(
             f"GET {self.path}: more than five redirects; the file cannot be reached.", method="GET", path=self.path
         )
+
+    def _asked(self, url: str, request: Mapping[str, Any]) -> httpx.Request:
+        """Put the request together; it waits for Pipedrive, but without end for one of our own connections."""
+        import httpx
+
+        patience = httpx.Timeout(self.timeout, pool=None).as_dict()
+        return httpx.Request(self.method, url, extensions={"timeout": patience, "trace": self._trace}, **request)
 
     async def _trace(self, event: str, _: Mapping[str, Any]) -> None:
         """Hear from the connection when the request has been written."""
         if self.turn is not None and event.endswith(".send_request_body.complete"):
             self.turn.left()
-
-    def _patience(self) -> httpx.Timeout:
-        """Wait so long for Pipedrive, but without end for one of our own connections."""
-        import httpx
-
-        return httpx.Timeout(self.timeout, pool=None)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -303,7 +306,7 @@ async def post_form(
     backend: Backend | None,
 ) -> Reply:
     """Post a form to somewhere that is no operation of the API; raises ConnectionFailed."""
-    call = _Call("POST", root, path, patience, _pool(backend))
+    call = _Call("POST", root, path, patience, _pool(backend, root))
     return await call.ask({"data": dict(form), "headers": {**_HEADERS, **headers}})
 
 
@@ -312,24 +315,39 @@ def back_off(tries: int) -> float:
     return float(0.25 * 4 ** (tries - 1) * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
 
 
-def _pool(backend: Backend | None) -> httpx.AsyncClient:
-    """Give the connections of this loop: shared by all clients, unless a backend replaces the network."""
+def _pool(backend: Backend | None, root: str) -> Backend:
+    """Give the connections of this loop: shared by all clients, unless a backend replaces the network.
+
+    They stand below httpx's own client: its cookies would be shared by all accounts, and it costs as much again.
+    """
     import httpx
 
     if backend is not None:
-        return httpx.AsyncClient(transport=backend, trust_env=False)
-    loop = asyncio.get_running_loop()
-    pool = _pools.get(loop)
-    if pool is None or pool.is_closed:
+        return backend
+    pools = _pools.setdefault(asyncio.get_running_loop(), {})
+    proxy = _proxy_of(root)
+    if proxy not in pools:
         limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-        pool = _pools[loop] = httpx.AsyncClient(limits=limits)
-    return pool
+        pools[proxy] = httpx.AsyncHTTPTransport(limits=limits, proxy=proxy)
+    return pools[proxy]
+
+
+@lru_cache(maxsize=1024)
+def _proxy_of(root: str) -> str | None:
+    """Give the proxy that the environment or the system names for an address, as for other programs."""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    parts, proxies = urlsplit(root), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.hostname or ""):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 async def close_connections() -> None:
     """Close the connections that the clients of this loop share."""
-    pool = _pools.pop(asyncio.get_running_loop(), None)
-    if pool is not None:
+    for pool in _pools.pop(asyncio.get_running_loop(), {}).values():
         await pool.aclose()
 
 
