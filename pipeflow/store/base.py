@@ -248,7 +248,8 @@ class Webhook:
 class Write:
     """One change a handler made, or is making, through the client.
 
-    `record_id` None: a creation whose answer is not known yet. `settled_at` None: the outcome is not known yet.
+    `record_id` None: a creation whose answer is not known yet. `settled_at` None: the outcome is not known yet. The
+    outcome `dry`: a dry run recorded it, and it was never sent.
     """
 
     id: int
@@ -264,7 +265,7 @@ class Write:
     before: Mapping[str, Any] | None
     intended_at: float
     settled_at: float | None = None
-    outcome: Literal["done", "refused", "unsent", "unknown"] | None = None
+    outcome: Literal["done", "refused", "unsent", "unknown", "dry"] | None = None
     answer: Mapping[str, Any] | None = None
 
 
@@ -324,7 +325,10 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs to list, newest first; `limit` 0 means all. Skipped runs only when `status` asks for them."""
+    """Which runs to list, newest first; `limit` 0 means all. Skipped runs only when `status` asks for them.
+
+    `parked`: only those that the fuse has parked.
+    """
 
     limit: int = 50
     status: str | None = None
@@ -338,6 +342,7 @@ class RunFilter:
     until: float | None = None
     ids: tuple[int, ...] | None = None
     include_skipped: bool = False
+    parked: bool = False
 
 
 Owned = Mapping[int, int]

@@ -29,6 +29,8 @@ async def list_runs(db: Connection, wanted: RunFilter, before: int, limit: int) 
     for column in ("company", "kind", "record_id", "handler", "event_id"):
         if getattr(wanted, column) is not None:
             conditions.append(f"{column} = %({column})s")
+    if wanted.parked:
+        conditions.append("parked AND finished_at IS NULL")
     if wanted.error is not None:
         conditions.append("position(%(error)s IN error) > 0")
     if wanted.since is not None:

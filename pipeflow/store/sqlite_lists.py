@@ -27,6 +27,8 @@ def run_conditions(wanted: RunFilter) -> tuple[list[str], dict[str, Any]]:
     for column in ("company", "kind", "record_id", "handler", "event_id"):
         if getattr(wanted, column) is not None:
             conditions.append(f"{column} = :{column}")
+    if wanted.parked:
+        conditions.append("id IN (SELECT id FROM runs INDEXED BY runs_open WHERE finished_at IS NULL AND parked = 1)")
     if wanted.error is not None:
         conditions.append("instr(error, :error) > 0")
     if wanted.since is not None:

@@ -39,6 +39,14 @@ async def test_parked_run_holds_its_lane_until_it_is_released(store: Store) -> N
     assert following.id == second.id
 
 
+async def test_parked_runs_are_listed_apart(store: Store) -> None:
+    first, _, third = await make_run(store, 1), await make_run(store, 2), await make_run(store, 3)
+    await store.park_runs([first.id, third.id], ALL, NOW, reason="fuse")
+    assert [run.id for run in await store.runs(RunFilter(parked=True))] == [third.id, first.id]
+    await store.release_runs([third.id], NOW)
+    assert [run.id for run in await store.runs(RunFilter(parked=True))] == [first.id]
+
+
 async def test_run_parked_behind_another_waits_for_its_turn_and_its_release(store: Store) -> None:
     first, second = await make_run(store, 1), await make_run(store, 1)
     await store.park_runs([second.id], ALL, NOW, reason="fuse")
