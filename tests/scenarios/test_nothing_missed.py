@@ -1,0 +1,110 @@
+"""Nothing is missed for long: darkness, bans and deleted webhooks cost no event, and no event is handled twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scenarios.product import FakePipedrive, Product, eventually
+
+RECIPE = '''
+from pipeflow import Event, on
+
+@on("deal.*")
+async def deals(event: Event) -> None:
+    """Hear of every deal."""
+
+@on("person.*", "organization.*")
+async def contacts(event: Event) -> None:
+    """Hear of every contact."""
+'''
+DARK_MINUTES = 10
+
+
+@pytest.fixture
+def recipes(tmp_path: Path) -> Path:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "heard.py").write_text(RECIPE)
+    return folder
+
+
+@pytest.fixture
+def pipedrive(tmp_path: Path) -> Iterator[FakePipedrive]:
+    fake = FakePipedrive(tmp_path)
+    fake.start("--deals", "400")
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def product(tmp_path: Path, pipedrive: FakePipedrive, recipes: Path) -> Iterator[Product]:
+    running = Product(tmp_path, pipedrive, recipes)
+    yield running
+    if running.process and running.process.poll() is None:
+        running.kill()
+
+
+def ids(pipedrive: FakePipedrive, path: str, most: int) -> list[int]:
+    return [one["id"] for one in pipedrive.call("GET", f"{path}?limit=500")][:most]
+
+
+def thousand_changes(pipedrive: FakePipedrive) -> set[tuple[str, str]]:
+    """Make 1,000 changes, each of another record, while ten minutes pass; give the records."""
+    calls: list[tuple[str, str, str, dict[str, Any]]] = []
+    for kind, path, name, most in (
+        ("deal", "deals", "title", 300),
+        ("person", "persons", "name", 60),
+        ("organization", "organizations", "name", 20),
+    ):
+        for record_id in ids(pipedrive, f"/api/v2/{path}", most):
+            calls.append((kind, "PATCH", f"/api/v2/{path}/{record_id}", {name: f"Changed in the dark {record_id}"}))
+    while len(calls) < 1000:
+        kind, path, name = (("deal", "deals", "title"), ("person", "persons", "name"))[len(calls) % 2]
+        calls.append((kind, "POST", f"/api/v2/{path}", {name: f"Added in the dark {len(calls)}"}))
+    changed: set[tuple[str, str]] = set()
+    with ThreadPoolExecutor(4) as pool:
+        for start in range(0, 1000, 1000 // DARK_MINUTES):
+            part = calls[start : start + 1000 // DARK_MINUTES]
+            for call, answer in zip(part, pool.map(lambda one: pipedrive.call(*one[1:]), part), strict=True):
+                changed.add((call[0], str(answer["id"])))
+            pipedrive.call("POST", "/_sandbox/clock", {"advance": 60})
+    return changed
+
+
+def handled(product: Product) -> Counter[tuple[str, str]]:
+    runs = product.listed("runs", "--status", "succeeded", "--limit", "0")
+    return Counter((run["kind"], run["record_id"]) for run in runs)
+
+
+def control(pipedrive: FakePipedrive, method: str, path: str, body: Any = None) -> Any:
+    return pipedrive.call(method, f"/_sandbox/{path}", body)
+
+
+def test_thousand_changes_in_the_dark_are_handled_once_each(product: Product) -> None:
+    pipedrive = product.pipedrive
+    product.start()
+    eventually(lambda: "began to watch" in product.printed, "the watermarks")
+    product.kill()
+    changed = thousand_changes(pipedrive)
+    hooks = pipedrive.call("GET", "/v1/webhooks")
+    gone = next(hook for hook in hooks if hook["event_object"] == "deal")
+    control(pipedrive, "POST", "webhooks/remove", {"id": gone["id"], "reason": "no successful delivery"})
+    for hook in hooks:
+        if hook is not gone:
+            control(pipedrive, "POST", "webhooks/ban", {"id": hook["id"]})
+    product.start()
+    eventually(lambda: sum(handled(product).values()) >= 1000, "1,000 handled changes", patience=60)
+    control(pipedrive, "POST", "clock", {"advance": 200})
+    after = pipedrive.call("POST", "/api/v2/deals", {"title": "Light again"})
+    eventually(lambda: handled(product)["deal", str(after["id"])], "an event that is delivered again")
+    left = handled(product)
+    assert left.pop(("deal", str(after["id"]))) == 1
+    assert set(left) == changed
+    assert set(left.values()) == {1}
+    assert "1000 added" in product.printed
