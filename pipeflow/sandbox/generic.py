@@ -41,9 +41,8 @@ def _fill(call: Call, body: dict[str, Any]) -> None:
         _last_page(call, additional)
     data = body.get("data")
     if isinstance(data, dict):
-        data |= {name: value for name, value in call.fields.items() if name in data}
-        if "id" in data and call.path:
-            data["id"] = call.id()
+        told = {**call.fields, **({"id": call.id(len(call.path) - 1)} if call.path else {})}
+        data |= {name: value for name, value in told.items() if name in data and type(value) is type(data[name])}
 
 
 def _last_page(call: Call, additional: dict[str, Any]) -> None:

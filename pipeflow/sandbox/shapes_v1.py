@@ -55,6 +55,11 @@ class Shape1:
             return None
         return record_id if self._flat else {**self._brief(kind, target), "value": record_id}
 
+    def _face(self, user_id: Any) -> Any:
+        """Show a deal's user: deals alone have a boolean where the others have a number."""
+        shown = self._link("user", user_id)
+        return {**shown, "has_pic": False} if isinstance(shown, dict) else shown
+
     def _brief(self, kind: str, target: Record) -> Record:
         if kind == "user":
             faces = {"has_pic": 0, "pic_hash": None, "active_flag": target["active_flag"]}
@@ -95,11 +100,10 @@ class Shape1:
         stage = self._company.tables["stage"].get(deal["stage_id"], {})
         weight = stage.get("deal_probability", 100) if deal["probability"] is None else deal["probability"]
         weighted = round(deal["value"] * weight / 100, 2) if deal["value"] else 0
-        following = self._tally.next_activity("deal", deal["id"]) or {}
         shown: Record = {
             "id": deal["id"],
-            "creator_user_id": self._link("user", deal["creator_user_id"]),
-            "user_id": self._link("user", deal["owner_id"]),
+            "creator_user_id": self._face(deal["creator_user_id"]),
+            "user_id": self._face(deal["owner_id"]),
             "person_id": self._link("person", deal["person_id"]),
             "org_id": self._link("organization", deal["org_id"]),
             "stage_id": deal["stage_id"],
@@ -121,10 +125,6 @@ class Shape1:
             "person_name": self._name("person", deal["person_id"]),
             "org_name": self._name("organization", deal["org_id"]),
             "owner_name": self._name("user", deal["owner_id"]),
-            "next_activity_subject": following.get("subject"),
-            "next_activity_type": following.get("type"),
-            "next_activity_duration": (following.get("duration") or "")[:5] or None,
-            "next_activity_note": following.get("note"),
             "formatted_value": f"{deal['currency']} {deal['value']:,}",
             "weighted_value": weighted,
             "formatted_weighted_value": f"{deal['currency']} {weighted:,}",
@@ -141,7 +141,17 @@ class Shape1:
             shown[f"{name}_time"] = v1_time(deal[f"{name}_time"])
         for name in ("won", "lost", "close"):
             shown[f"local_{name}_date"] = deal[f"{name}_time"][:10] if deal[f"{name}_time"] else None
-        return shown | self._next("deal", deal) | self._tally.counters("deal", deal["id"]) | self._custom("deal", deal)
+        return shown | self._next_of_deal(deal) | self._tally.counters("deal", deal["id"]) | self._custom("deal", deal)
+
+    def _next_of_deal(self, deal: Record) -> Record:
+        following = self._tally.next_activity("deal", deal["id"]) or {}
+        return {
+            **self._next("deal", deal),
+            "next_activity_subject": following.get("subject"),
+            "next_activity_type": following.get("type"),
+            "next_activity_duration": (following.get("duration") or "")[:5] or None,
+            "next_activity_note": following.get("note"),
+        }
 
     def _person(self, person: Record) -> Record:
         shown: Record = {

@@ -103,6 +103,10 @@ def _plain(company: Company, record: Record, me: int | None) -> Record:
     return shown | {"add_time": v1_time(record["add_time"]), "update_time": v1_time(record["update_time"])}
 
 
+def _filter(company: Company, stored: Record, me: int | None) -> Record:
+    return _plain(company, stored, me) | {"visible_to": str(stored["visible_to"])}
+
+
 def _lead_label(company: Company, label: Record, me: int | None) -> Record:
     return {name: label[name] for name in ("id", "name", "color", "add_time", "update_time")}
 
@@ -120,7 +124,7 @@ SMALL: dict[str, Callable[[Company, Record, int | None], dict[str, Any]]] = {
     "task": _plain,
     "board": _plain,
     "phase": _plain,
-    "filter": _plain,
+    "filter": _filter,
     "deal_product": _plain,
     "deal_installment": _plain,
 }

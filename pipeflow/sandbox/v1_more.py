@@ -14,22 +14,22 @@ from pipeflow.sandbox.hook_bodies import permitted
 from pipeflow.sandbox.kinds import DEFAULTS
 from pipeflow.sandbox.merging import merge
 from pipeflow.sandbox.routing import Call, Handler, route
+from pipeflow.sandbox.shapes_v1 import Shape1
 from pipeflow.sandbox.tally import LINK_OF
-from pipeflow.sandbox.v1_common import living_of, one, page, shape, window
+from pipeflow.sandbox.v1_common import living_of, page, shape, window
 
 RESOURCES = {"deal": "deals", "person": "persons", "organization": "organizations"}
 
 
 def _merging(kind: str, call: Call) -> Answer:
-    """Merge the record of the path into the one of the body, which stays."""
+    """Merge the record of the path into the one of the body, which stays and is shown with plain ids."""
     into = call.fields.get("merge_with_id")
     if not str(into).isdigit():
         raise RefusedError("merge_with_id must be given", 400)
     call.company.get(kind, call.id(), call.user)
     survivor = merge(call.company, kind, call.id(), int(str(into)), call.actor)
-    answer = one(call, kind, survivor)
-    answer.body["data"]["merge_what_id"] = call.id()
-    return answer
+    shown = Shape1(call.company, flat=kind != "organization", me=call.user["id"]).show(kind, survivor)
+    return ok({**shown, "merge_what_id": call.id()})
 
 
 def _changelog(kind: str, call: Call) -> Answer:
@@ -123,11 +123,12 @@ def _unfollow(kind: str, call: Call) -> Answer:
 
 @route("POST", "/v1/deals/{id}/duplicate")
 def duplicate_deal(call: Call) -> Answer:
-    """Add a copy of a deal."""
+    """Add a copy of a deal; the answer has related records as plain ids."""
     deal = call.company.get("deal", call.id(), call.user)
     left_out = ("won_time", "lost_time", "close_time", "first_won_time", "stage_change_time", "archive_time")
     values = {name: deal[name] for name in DEFAULTS["deal"] if name not in left_out}
-    return one(call, "deal", call.company.add("deal", values | {"is_archived": False}, call.actor))
+    made = call.company.add("deal", values | {"is_archived": False}, call.actor)
+    return ok(Shape1(call.company, flat=True).show("deal", made))
 
 
 @route("GET", "/v1/deals/{id}/participants")
@@ -135,22 +136,23 @@ def participants(call: Call) -> Answer:
     """List a deal's participants: its contact first."""
     deal = call.company.get("deal", call.id(), call.user)
     people = dict.fromkeys([deal["person_id"], *call.company.extras.get(f"participants/{deal['id']}", ())])
-    shown = shape(call)
-    rows = [
-        {
-            "id": person_id,
-            "person_id": {"value": person_id, "name": call.company.tables["person"][person_id]["name"]},
-            "person": shown.show("person", call.company.tables["person"][person_id]),
-            "active_flag": True,
-            "add_time": v1_time(deal["add_time"]),
-            "related_item_type": "deal",
-            "related_item_id": deal["id"],
-        }
-        for person_id in people
-        if person_id is not None
-    ]
+    rows = [_participant(call, deal, person_id) for person_id in people if person_id is not None]
     cut, pagination = window(call, rows)
     return ok(cut or None, {"pagination": pagination})
+
+
+def _participant(call: Call, deal: Record, person_id: int) -> Record:
+    person = call.company.tables["person"][person_id]
+    return {
+        "id": person_id,
+        "person_id": {"value": person_id, "name": person["name"]},
+        "person": shape(call).show("person", person),
+        "added_by_user_id": {"value": deal["creator_user_id"]},
+        "active_flag": True,
+        "add_time": v1_time(deal["add_time"]),
+        "related_item_type": "deal",
+        "related_item_id": deal["id"],
+    }
 
 
 @route("POST", "/v1/deals/{id}/participants")
@@ -161,7 +163,7 @@ def add_participant(call: Call) -> Answer:
     people = call.company.extras.setdefault(f"participants/{deal['id']}", [])
     if person["id"] not in people:
         people.append(person["id"])
-    return ok({"id": person["id"], "person_id": person["id"], "deal_id": deal["id"], "active_flag": True})
+    return ok(_participant(call, deal, person["id"]))
 
 
 @route("DELETE", "/v1/deals/{id}/participants/{deal_participant_id}")

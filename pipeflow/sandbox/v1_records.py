@@ -15,7 +15,7 @@ from pipeflow.sandbox.kinds import is_deleted, noun
 from pipeflow.sandbox.routing import Call, Handler, route
 from pipeflow.sandbox.shapes_v1 import Shape1
 from pipeflow.sandbox.tally import LINK_OF
-from pipeflow.sandbox.v1_common import by_cursor, living_of, one, owned, page, shape
+from pipeflow.sandbox.v1_common import by_cursor, living_of, one, ordered, owned, page, shape, window
 from pipeflow.sandbox.writes_v1 import read
 
 RESOURCES: Final = {
@@ -173,10 +173,12 @@ def deal_persons(call: Call) -> Answer:
 @route("GET", "/v1/pipelines/{id}/deals")
 @route("GET", "/v1/stages/{id}/deals")
 def deals_in(call: Call) -> Answer:
-    """List the open deals of a pipeline or a stage."""
+    """List the open deals of a pipeline or a stage, related records as plain ids."""
     link = "pipeline_id" if call.operation and "/pipelines/" in call.operation.path else "stage_id"
     found = [deal for deal in living_of(call, "deal", **{link: call.id()}) if deal["status"] == "open"]
-    return page(call, "deal", owned(call, found))
+    cut, pagination = window(call, ordered(call, owned(call, found)))
+    shown = Shape1(call.company, flat=True)
+    return ok([shown.show("deal", deal) for deal in cut] or None, {"pagination": pagination})
 
 
 def _register() -> None:
