@@ -338,7 +338,7 @@ def _resource_imports(generation: str, code: str) -> str:
     typing = ["TYPE_CHECKING"] if used(r"Page\[") or used("Path") else []
     typing += [word for word in ("Any", "Literal") if used(word)]
     typing += ["overload"] if "@overload" in code else []
-    helpers = [word for word in ("UNSET", "CustomFields", "FileInput", "Unset") if used(word)]
+    helpers = [word for word in ("UNSET", "CustomFields", "FileInput", "Progress", "Unset") if used(word)]
     lines = []
     lines += [f"from collections.abc import {', '.join(abc)}"] if abc else []
     lines += [f"from datetime import {', '.join(dates)}"] if dates else []

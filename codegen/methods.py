@@ -49,6 +49,11 @@ def is_page(operation: Operation) -> bool:
     return operation.method == "GET" and operation.result in ("list", "items")
 
 
+def carries_file(operation: Operation) -> bool:
+    """Whether a file travels, out or in."""
+    return operation.result == "bytes" or any(each.place == "file" for each in operation.parameters)
+
+
 def shown(plan: Plan, name: str, retired: bool) -> str:
     """Write the name of a record as a resource's module refers to it."""
     model = plan.model(name, retired)
@@ -83,6 +88,8 @@ def _arguments(plan: Plan, answered: Answered, hints: Hints) -> list[str]:
         type = hints.short(parameter.wire, type)
         text = f"{argument_name(parameter.wire)}: {type}{'' if parameter.required else ' = UNSET'}"
         (positional if parameter.place == "path" else named).append(text)
+    if carries_file(operation):
+        named.append("progress: Progress | None = None")
     if operation.result == "bytes":
         named.append("to: Path | str | None = None")
     return [*positional, "*", *named] if named else positional
@@ -100,6 +107,8 @@ def _body(answered: Answered, returns: str) -> str:
     pairs = [f"{quoted(each.wire)}: {argument_name(each.wire)}" for each in all_parameters(operation)]
     if operation.result == "bytes":
         pairs.append('"to": to')
+    if carries_file(operation):
+        pairs.append('"progress": progress')
     head = _door(operation)
     handed = [quoted(operation.id), *([] if operation.result == "bytes" else [returns])]
     whole = f"    {head}{', '.join(handed)}, {{{', '.join(pairs)}}})"
@@ -157,6 +166,8 @@ def _docstring(answered: Answered) -> str:
         for each in all_parameters(operation)
         if (words := _words(operation, each))
     ]
+    if carries_file(operation):
+        arguments.append(_item("progress", "called with the bytes so far and, where known, in all."))
     if operation.result == "bytes":
         arguments.append(_item("to", "a path to stream to; without it the content is returned."))
     if arguments:

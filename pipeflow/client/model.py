@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Final, Literal, TypeAlias
 
@@ -29,6 +29,9 @@ CustomFields: TypeAlias = Mapping[str, Any]
 
 FileInput: TypeAlias = Path | bytes | BinaryIO | tuple[str, bytes | BinaryIO] | tuple[str, bytes | BinaryIO, str]
 """A file to upload: a path, bytes, a named file object, or `(file name, content[, content type])`."""
+
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Called as a file travels, with the bytes so far and, where it is known, in all."""
 
 
 class Model(BaseModel):

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -27,6 +26,7 @@ from pipeflow.client.limits import (
     governor_of,
 )
 from pipeflow.client.model import UNSET
+from pipeflow.client.streams import receive
 from pipeflow.client.wire import Outgoing, prepare
 from pipeflow.errors import (
     Blocked,
@@ -184,7 +184,7 @@ class Transport:
         call = _Call(operation.method, root, outgoing.path, self.timeout, _pool(self._backend, root), turn)
         sent = True
         try:
-            reply = await (call.download(request, outgoing.to) if operation.result == "bytes" else call.ask(request))
+            reply = await (call.download(request, outgoing) if operation.result == "bytes" else call.ask(request))
             turn.answered(reply.headers)
         except ConnectionFailed as error:
             sent = error.sent
@@ -239,7 +239,7 @@ class _Call:
             finally:
                 await answer.aclose()
 
-    async def download(self, request: Mapping[str, Any], to: Path | None) -> Reply:
+    async def download(self, request: Mapping[str, Any], outgoing: Outgoing) -> Reply:
         """Follow redirects by hand, so that credentials never go to another host."""
         import httpx
 
@@ -249,12 +249,13 @@ class _Call:
                 answer = await self.pool.handle_async_request(self._asked(url, request))
                 try:
                     if not answer.is_redirect:
-                        return await _received(answer, to)
+                        return await _received(answer, outgoing)
                 finally:
                     await answer.aclose()
-                target = httpx.URL(url).join(answer.headers["location"])
-                if target.host != httpx.URL(url).host:
-                    request = {"headers": {}}
+                before = httpx.URL(url)
+                target = before.join(answer.headers["location"])
+                if (target.scheme, target.host, target.port) != (before.scheme, before.host, before.port):
+                    request = {"headers": _HEADERS}
                 url = str(target)
         raise ConnectionFailed(
             f"GET {self.path}: more than five redirects; the file cannot be reached.", method="GET", path=self.path
@@ -385,16 +386,10 @@ def _headers_of(answer: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in answer.headers.items()}
 
 
-async def _received(answer: httpx.Response, to: Path | None) -> Reply:
-    if to is None or answer.status_code >= 300:
+async def _received(answer: httpx.Response, outgoing: Outgoing) -> Reply:
+    if answer.status_code >= 300:
         return Reply(answer.status_code, _headers_of(answer), await answer.aread())
-    await _stream(answer, to)
-    return Reply(answer.status_code, _headers_of(answer), b"")
-
-
-async def _stream(answer: httpx.Response, to: Path) -> None:
-    part = to.with_name(to.name + ".part")
-    with part.open("wb") as out:
-        async for chunk in answer.aiter_bytes():
-            await asyncio.to_thread(out.write, chunk)
-    part.replace(to)
+    length = "" if "content-encoding" in answer.headers else answer.headers.get("content-length", "")
+    total = int(length) if length.isdigit() else None
+    content = await receive(answer.aiter_bytes(), outgoing.to, total, outgoing.progress)
+    return Reply(answer.status_code, _headers_of(answer), content)

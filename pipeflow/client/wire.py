@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from pipeflow.catalog import Operation, Parameter
 from pipeflow.client.customwire import flat, nested
-from pipeflow.client.model import UNSET
+from pipeflow.client.model import UNSET, Progress
+from pipeflow.client.streams import Upload
 
 File = tuple[str, Any, str]
 
@@ -30,6 +31,7 @@ class Outgoing:
     form: dict[str, str] = field(default_factory=dict)
     files: dict[str, File] = field(default_factory=dict)
     to: Path | None = None
+    progress: Progress | None = None
 
 
 def prepare(operation: Operation, arguments: Mapping[str, Any]) -> Outgoing:
@@ -41,6 +43,7 @@ def prepare(operation: Operation, arguments: Mapping[str, Any]) -> Outgoing:
     outgoing = Outgoing(operation, _path(operation, given))
     if (to := given.pop("to", None)) is not None and operation.result == "bytes":
         outgoing.to = Path(to)
+    outgoing.progress = given.pop("progress", None)
     body: dict[str, Any] = {}
     for parameter in operation.parameters:
         if parameter.wire not in given or parameter.place == "path":
@@ -55,7 +58,7 @@ def prepare(operation: Operation, arguments: Mapping[str, Any]) -> Outgoing:
         elif parameter.place == "form":
             outgoing.form[parameter.wire] = _text(value, parameter)
         else:
-            outgoing.files[parameter.wire] = _file(value)
+            outgoing.files[parameter.wire] = _file(value, outgoing.progress)
     if operation.body == "json":
         outgoing.json = body.get("items", []) if operation.array_body else _with_custom_fields(operation, body, given)
     return outgoing
@@ -142,15 +145,15 @@ def moment(value: datetime, *, spaced: bool) -> str:
     return utc.strftime("%Y-%m-%d %H:%M:%S" if spaced else "%Y-%m-%dT%H:%M:%SZ")
 
 
-def _file(value: Any) -> File:
-    if isinstance(value, (str, Path)):
-        return _named(Path(value).name, Path(value).read_bytes())
-    if isinstance(value, bytes):
-        return _named("file", value)
+def _file(value: Any, progress: Progress | None) -> File:
+    if isinstance(value, str | Path):
+        return _named(Path(value).name, Upload(Path(value), progress))
     if isinstance(value, tuple):
         name, content, *kind = value
+        content = content if progress is None else Upload(content, progress)
         return (name, content, kind[0]) if kind else _named(name, content)
-    return _named(Path(getattr(value, "name", "file")).name, value)
+    name = "file" if isinstance(value, bytes) else Path(getattr(value, "name", "file")).name
+    return _named(name, value if progress is None else Upload(value, progress))
 
 
 def _named(name: str, content: Any) -> File:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from pipeflow.client.model import UNSET, FileInput, Unset
+from pipeflow.client.model import UNSET, FileInput, Progress, Unset
 from pipeflow.client.resource import Resource
 from pipeflow.client.v1 import models
 
@@ -70,20 +70,21 @@ class CallLogsApi(Resource):
             },
         )
 
-    async def add_call_log_audio_file(self, id: str, *, file: FileInput) -> None:
+    async def add_call_log_audio_file(self, id: str, *, file: FileInput, progress: Progress | None = None) -> None:
         """Add an audio file to a call log.
 
         `POST /v1/callLogs/{id}/recordings`, 10 tokens. Scope: `phone-integration`.
 
         Args:
             file: a path, bytes, or `(name, bytes or binary file[, content type])`.
+            progress: called with the bytes so far and, where known, in all.
 
         Raises:
             NotFound: no call log has this id, or the user may not see it.
             BadRequest: Pipedrive refuses a value.
             ClientError: the call failed in another way; see `pipeflow.errors`.
         """
-        await self._send("v1.CallLogsApi.addCallLogAudioFile", None, {"id": id, "file": file})
+        await self._send("v1.CallLogsApi.addCallLogAudioFile", None, {"id": id, "file": file, "progress": progress})
 
     async def delete_call_log(self, id: str) -> None:
         """Delete a call log.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, overload
 
-from pipeflow.client.model import UNSET, FileInput, Unset
+from pipeflow.client.model import UNSET, FileInput, Progress, Unset
 from pipeflow.client.resource import Resource
 from pipeflow.client.v1 import models
 
@@ -29,6 +29,7 @@ class FilesApi(Resource):
         activity_id: int | Unset | None = UNSET,
         lead_id: str | Unset | None = UNSET,
         project_id: int | Unset | None = UNSET,
+        progress: Progress | None = None,
     ) -> models.File:
         """Add a file.
 
@@ -36,6 +37,7 @@ class FilesApi(Resource):
 
         Args:
             file: a path, bytes, or `(name, bytes or binary file[, content type])`.
+            progress: called with the bytes so far and, where known, in all.
 
         Raises:
             BadRequest: Pipedrive refuses a value.
@@ -53,6 +55,7 @@ class FilesApi(Resource):
                 "activity_id": activity_id,
                 "lead_id": lead_id,
                 "project_id": project_id,
+                "progress": progress,
             },
         )
 
@@ -97,25 +100,32 @@ class FilesApi(Resource):
         return await self._send("v1.FilesApi.deleteFile", models.Deleted, {"id": id})
 
     @overload
-    async def download_file(self, id: int, *, to: None = None) -> bytes: ...
+    async def download_file(self, id: int, *, progress: Progress | None = None, to: None = None) -> bytes: ...
 
     @overload
-    async def download_file(self, id: int, *, to: Path | str) -> Path: ...
+    async def download_file(self, id: int, *, progress: Progress | None = None, to: Path | str) -> Path: ...
 
-    async def download_file(self, id: int, *, to: Path | str | None = None) -> bytes | Path:
+    async def download_file(
+        self,
+        id: int,
+        *,
+        progress: Progress | None = None,
+        to: Path | str | None = None,
+    ) -> bytes | Path:
         """Download a file.
 
         `GET /v1/files/{id}/download`, 20 tokens. Scope: `deals:read` or `deals:full` or `activities:read` or
         `activities:full` or `contacts:read` or `contacts:full`.
 
         Args:
+            progress: called with the bytes so far and, where known, in all.
             to: a path to stream to; without it the content is returned.
 
         Raises:
             NotFound: no file has this id, or the user may not see it.
             ClientError: the call failed in another way; see `pipeflow.errors`.
         """
-        return await self._download("v1.FilesApi.downloadFile", {"id": id, "to": to})
+        return await self._download("v1.FilesApi.downloadFile", {"id": id, "to": to, "progress": progress})
 
     async def get_file(self, id: int) -> models.File:
         """Get a file.

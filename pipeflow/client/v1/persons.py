@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeflow.client.model import UNSET, CustomFields, FileInput, Unset
+from pipeflow.client.model import UNSET, CustomFields, FileInput, Progress, Unset
 from pipeflow.client.resource import Resource
 from pipeflow.client.v1 import models
 
@@ -55,6 +55,7 @@ class PersonsKept(Resource):
         crop_y: int | Unset | None = UNSET,
         crop_width: int | Unset | None = UNSET,
         crop_height: int | Unset | None = UNSET,
+        progress: Progress | None = None,
     ) -> dict[str, models.PersonPicture]:
         """Set the picture of a person.
 
@@ -62,6 +63,7 @@ class PersonsKept(Resource):
 
         Args:
             file: a path, bytes, or `(name, bytes or binary file[, content type])`.
+            progress: called with the bytes so far and, where known, in all.
 
         Raises:
             NotFound: no person has this id, or the user may not see it.
@@ -78,6 +80,7 @@ class PersonsKept(Resource):
                 "crop_y": crop_y,
                 "crop_width": crop_width,
                 "crop_height": crop_height,
+                "progress": progress,
             },
         )
 

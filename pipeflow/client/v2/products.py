@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeflow.client.model import UNSET, CustomFields, FileInput, Unset
+from pipeflow.client.model import UNSET, CustomFields, FileInput, Progress, Unset
 from pipeflow.client.resource import Resource
 from pipeflow.client.v2 import models
 
@@ -386,20 +386,29 @@ class ProductsApi(Resource):
             },
         )
 
-    async def update_product_image(self, id: int, *, data: FileInput) -> models.ProductImage:
+    async def update_product_image(
+        self,
+        id: int,
+        *,
+        data: FileInput,
+        progress: Progress | None = None,
+    ) -> models.ProductImage:
         """Replace the image of a product.
 
         `PUT /api/v2/products/{id}/images`, 20 tokens. Scope: `products:full`.
 
         Args:
             data: a path, bytes, or `(name, bytes or binary file[, content type])`.
+            progress: called with the bytes so far and, where known, in all.
 
         Raises:
             NotFound: no product has this id, or the user may not see it.
             BadRequest: Pipedrive refuses a value.
             ClientError: the call failed in another way; see `pipeflow.errors`.
         """
-        return await self._send("v2.ProductsApi.updateProductImage", models.ProductImage, {"id": id, "data": data})
+        return await self._send(
+            "v2.ProductsApi.updateProductImage", models.ProductImage, {"id": id, "data": data, "progress": progress}
+        )
 
     async def update_product_variation(
         self,
@@ -424,17 +433,26 @@ class ProductsApi(Resource):
             {"id": id, "product_variation_id": product_variation_id, "name": name, "prices": prices},
         )
 
-    async def upload_product_image(self, id: int, *, data: FileInput) -> models.ProductImage:
+    async def upload_product_image(
+        self,
+        id: int,
+        *,
+        data: FileInput,
+        progress: Progress | None = None,
+    ) -> models.ProductImage:
         """Add an image to a product.
 
         `POST /api/v2/products/{id}/images`, 20 tokens. Scope: `products:full`.
 
         Args:
             data: a path, bytes, or `(name, bytes or binary file[, content type])`.
+            progress: called with the bytes so far and, where known, in all.
 
         Raises:
             NotFound: no product has this id, or the user may not see it.
             BadRequest: Pipedrive refuses a value.
             ClientError: the call failed in another way; see `pipeflow.errors`.
         """
-        return await self._send("v2.ProductsApi.uploadProductImage", models.ProductImage, {"id": id, "data": data})
+        return await self._send(
+            "v2.ProductsApi.uploadProductImage", models.ProductImage, {"id": id, "data": data, "progress": progress}
+        )
