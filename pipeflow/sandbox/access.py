@@ -53,10 +53,10 @@ def _bearer(sandbox: Sandbox, header: str, domain: str | None) -> Identity | Ans
     if kind.lower() != "bearer" or not token:
         return Answer({"success": False, "error": "malformed authorization header", "errorCode": 400}, 400)
     grant = sandbox.oauth.access(token)
-    if grant is None or domain not in (None, grant.domain):
+    company = sandbox.companies.get(grant.domain) if grant else None
+    user = company.tables["user"].get(grant.user_id) if company and grant else None
+    if not (grant and company and user and user["active_flag"]) or domain not in (None, grant.domain):
         return unauthorized("Invalid token: access_token is invalid")
-    company = sandbox.companies[grant.domain]
-    user = company.tables["user"][grant.user_id]
     return Identity(company, user, token, grant.client_id, frozenset(grant.scopes))
 
 
