@@ -10,17 +10,20 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.look import Look, Purse
-from pipeflow.engine.sources import Source, sources_of
+from pipeflow.engine.sources import OFTEN, Source, sources_of
 from pipeflow.registry import Registry
 from pipeflow.settings import Settings
 from pipeflow.store.base import Account, Proof, Store
 
 DAY = 86400.0
 LEASE_SECONDS = 120.0
+MOST_PROOFS = 2000
+"""More than a day has."""
 TURN = 60.0
 """How often one asks whether something is due."""
 
@@ -57,6 +60,7 @@ class Reconciler:
         self._holder = "owner" if settings.sqlite_path is not None else secrets.token_hex(8)
         self._due: dict[tuple[int, str], float] = {}
         self._hurried: set[int] = set()
+        self._unproven: dict[int, int] = {}
 
     @property
     def turn(self) -> float:
@@ -90,13 +94,16 @@ class Reconciler:
 
     async def _look(self, account: Account, due: Sequence[Source]) -> Proof:
         now = self._clock()
-        purse = Purse(await self._left(account.company, now))
+        last = await self._store.proofs(account.company, limit=MOST_PROOFS)
+        purse = Purse(self._left(last, now))
         client = self._accounts.client_for(account)
         client.transport.background = True
         is_first = any((account.company, source.name) not in self._due for source in due)
         look = Look(self._store, client, account, self._needs, purse, now, lambda: self._lease(account))
         proof = await look.at(due)
-        await self._store.add_proof(proof)
+        if last and last[0].error is None:
+            # A quiet watermark is older than the last look, which saw that nothing had changed.
+            proof = replace(proof, since=min(max(proof.since, last[0].until), proof.until))
         for source in due:
             pause = self.turn if source in look.unfinished else self.every(source)
             self._due[account.company, source.name] = now + pause
@@ -104,9 +111,24 @@ class Reconciler:
             self.missed.add(account.company)
         if not look.unfinished:
             self._hurried.discard(account.company)
-        level = logging.WARNING if proof.error else logging.INFO
-        log.log(level, "Company %s, %s", account.company, describe(proof))
+        await self._keep(proof, last)
         return proof
+
+    async def _keep(self, proof: Proof, last: Sequence[Proof]) -> None:
+        """Keep and say what was found; of many polls a minute apart that find nothing, one in a quarter of an hour."""
+        tokens = self._unproven.pop(proof.company, 0) + proof.tokens
+        if (
+            self._poll
+            and last
+            and not proof.changes
+            and not proof.error
+            and proof.proven_at - last[0].proven_at < OFTEN
+        ):
+            self._unproven[proof.company] = tokens
+            return
+        await self._store.add_proof(replace(proof, tokens=tokens))
+        level = logging.WARNING if proof.error else logging.INFO
+        log.log(level, "Company %s, %s", proof.company, describe(proof))
 
     def _due_of(self, company: int) -> list[Source]:
         now = self._clock()
@@ -115,16 +137,12 @@ class Reconciler:
     async def _lease(self, account: Account) -> bool:
         return await self._store.take_lease(_lease_of(account), self._holder, self._clock(), LEASE_SECONDS)
 
-    async def _left(self, company: int, now: float) -> float | None:
+    def _left(self, proofs: Sequence[Proof], now: float) -> float | None:
         """Say what may still be spent of the budget of the last 24 hours."""
         if self._budget is None:
             return None
-        spent = 0
-        for proof in await self._store.proofs(company, limit=0):
-            if proof.proven_at < now - DAY:
-                break
-            spent += proof.tokens
-        return max(0.0, self._budget - spent)
+        spent = sum(proof.tokens for proof in proofs if proof.proven_at >= now - DAY)
+        return max(0.0, self._budget - spent - sum(self._unproven.values()))
 
     def _stretch(self) -> float:
         """Say how many times too often the sources would be looked at for the budget, on a quiet day."""
@@ -144,7 +162,7 @@ def describe(proof: Proof) -> str:
     """Say in one line what a reconciliation found: "14:02-14:31: 37 changes, 35 known, 2 added" (UTC)."""
     if not proof.kinds and not proof.error:
         return f"{_time(proof.until, proof.until)}: began to watch"
-    found = f"{proof.changes} changes, {proof.known} known, {proof.added} added"
+    found = f"{proof.changes} change{'' if proof.changes == 1 else 's'}, {proof.known} known, {proof.added} added"
     span = f"{_time(proof.since, proof.until)}-{_time(proof.until, proof.until)}"
     return f"{span}: {found}" + (f"; {proof.error}" if proof.error else "")
 

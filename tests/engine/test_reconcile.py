@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 
+from pipeflow.engine.reconcile import describe
 from tests.engine.watched import watched
 
 
@@ -171,3 +173,31 @@ async def test_unreachable_pipedrive_leaves_the_watermarks_and_is_asked_again_so
         house.pass_time(60)
         await house.reconciler.step()
         assert [event.record_id for event in await house.polled()] == [str(deal["id"])]
+
+
+async def test_proof_says_what_was_looked_at_since_the_last_one(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        first = await house.look()
+        deal = next(house.sandbox.company.living("deal"))
+        house.pass_time(1740)
+        house.sandbox.change("deal", deal["id"], title="Missed")
+        proof = await house.look()
+        assert await house.store.proofs(house.company, limit=1) == [replace(proof, id=3)]
+    assert proof.since == first.until
+    assert describe(proof).endswith(": 1 change, 0 known, 1 added")
+
+
+async def test_polling_is_a_source_of_its_own_at_the_pace_that_was_asked_for(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*", "deal.won", poll=60.0) as house:
+        deal = next(one for one in house.sandbox.company.living("deal") if one["status"] == "open")
+        house.sandbox.change("deal", deal["id"], status="won")
+        house.pass_time(60)
+        await house.reconciler.step()
+        await house.dispatch()
+        (event,) = await house.polled()
+        assert "deal.won" in event.names
+        for _ in range(10):
+            house.pass_time(60)
+            await house.reconciler.step()
+        assert len(await house.polled()) == 1
+        assert len(await house.store.proofs()) == 2
