@@ -108,17 +108,18 @@ class Product:
     def printed(self) -> str:
         return (self.folder / "run.log").read_text()
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         with (self.folder / "run.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pipeflow", "run", str(self.recipes)],
+                [sys.executable, "-m", "pipeflow", "run", str(self.recipes), *options],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
                 env=self.environment,
             )
         eventually(self.ready, "a ready pipeflow")
-        eventually(lambda: self.pipedrive.call("GET", "/v1/webhooks"), "our webhooks at Pipedrive")
+        if "--poll" not in options:
+            eventually(lambda: self.pipedrive.call("GET", "/v1/webhooks"), "our webhooks at Pipedrive")
 
     def ready(self) -> bool:
         assert self.process

@@ -108,3 +108,22 @@ def test_thousand_changes_in_the_dark_are_handled_once_each(product: Product) ->
     assert set(left) == changed
     assert set(left.values()) == {1}
     assert "1000 added" in product.printed
+
+
+def test_polling_needs_no_webhooks_and_tells_each_change_once(product: Product) -> None:
+    pipedrive = product.pipedrive
+    product.start("--poll", "1")
+    eventually(lambda: "began to watch" in product.printed, "the watermarks")
+    stages = pipedrive.call("GET", "/api/v2/stages")
+    deals = pipedrive.call("GET", "/api/v2/deals?status=open&limit=20")
+    for deal in deals:
+        other = next(one["id"] for one in stages if one["id"] != deal["stage_id"])
+        pipedrive.call("PATCH", f"/api/v2/deals/{deal['id']}", {"stage_id": other})
+    added = pipedrive.call("POST", "/api/v2/persons", {"name": "Seen by looking"})
+    wanted = {("deal", str(deal["id"])) for deal in deals} | {("person", str(added["id"]))}
+    eventually(lambda: set(handled(product)) == wanted, "all changes", patience=60)
+    assert set(handled(product).values()) == {1}
+    assert pipedrive.call("GET", "/v1/webhooks") == []
+    events = product.listed("events", "--limit", "0")
+    assert {event["source"] for event in events} == {"poll"}
+    assert sum("deal.stage_changed" in event["names"] for event in events) == len(deals)
