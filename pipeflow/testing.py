@@ -39,6 +39,22 @@ class FakeClock:
         self.now += seconds
 
 
+class _NamesAsKeys:
+    """Custom fields in tests: names stand for themselves, so that no company's keys are needed."""
+
+    def key(self, kind: str, name: str) -> str:
+        return name
+
+    def name(self, kind: str, key: str) -> str | None:
+        return key
+
+    def options(self, kind: str, key: str) -> Mapping[int, str]:
+        return {}
+
+    def type(self, kind: str, key: str) -> str | None:
+        return None
+
+
 def make_event(
     name: str,
     record: Mapping[str, Any],
@@ -52,7 +68,8 @@ def make_event(
         event = make_event("deal.updated", {"id": 7, "title": "Acme", "stage_id": 2}, changes={"stage_id": 1})
 
     `record` is the state after (for deletions the last one), `changes` the old values of what changed. `name` is the
-    plain name; derived ones follow from the difference.
+    plain name; derived ones follow from the difference. Custom fields go by name or key, as deliveries tell them or
+    plainly: `{"id": 7, "custom_fields": {"Contract value": 900}}`.
     """
     from pipeflow.events import build_event, normalise, pipedrive_action
 
@@ -82,6 +99,7 @@ def make_event(
         company=COMPANY,
         occurred_at=occurred_at.timestamp(),
         raw=raw,
+        fields=_NamesAsKeys(),
     )
 
 
