@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ async def in_thread(call: Callable[[], Any], name: str) -> Any:
     """Call a function in a thread of its own and give its result; taking the attempt back raises in that thread."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[Any] = loop.create_future()
+    mine = os.getpid()
     context = contextvars.copy_context()
 
     def work() -> None:
@@ -32,6 +34,7 @@ async def in_thread(call: Callable[[], Any], name: str) -> Any:
             return
         except BaseException as raised:  # noqa: BLE001 - whatever it is belongs to the attempt
             error = RuntimeError("a handler raised StopIteration") if isinstance(raised, StopIteration) else raised
+        leave_if_forked(mine)
         try:
             loop.call_soon_threadsafe(_settle, ended, result, error)
         except RuntimeError:  # the loop was closed: nobody is left to be told
@@ -45,6 +48,12 @@ async def in_thread(call: Callable[[], Any], name: str) -> Any:
         if thread.is_alive() and thread.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(AttemptOver))
         raise
+
+
+def leave_if_forked(mine: int) -> None:
+    """End this process where it is the child of a handler that forked: it shares our sockets, and must not work on."""
+    if os.getpid() != mine:
+        os._exit(0)
 
 
 def _settle(ended: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

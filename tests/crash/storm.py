@@ -80,7 +80,8 @@ class Sender:
     def _delivery(self, deal: str, seq: int, chance: random.Random) -> tuple[bytes, str]:
         name = f"{chance.getrandbits(128):032x}"
         moment = f"2026-11-03T{seq // 3600 % 24:02d}:{seq // 60 % 60:02d}:{seq % 60:02d}Z"
-        meta: dict[str, Any] = {"action": "change", "entity": "deal", "entity_id": deal, "company_id": str(self.company), "id": name}
+        meta: dict[str, object]
+        meta = {"action": "change", "entity": "deal", "entity_id": deal, "company_id": str(self.company), "id": name}
         meta |= {"user_id": "99", "timestamp": moment, "version": "2.0", "change_source": "app", "attempt": 1}
         data = {"id": int(deal), "title": "Storm", "value": seq, "update_time": moment}
         body = {"meta": meta, "data": data, "previous": {"value": seq - 1}}

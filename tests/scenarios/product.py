@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 30.0
@@ -120,6 +120,16 @@ class Product:
         eventually(self.ready, "a ready pipeflow")
         if "--poll" not in options:
             eventually(lambda: self.pipedrive.call("GET", "/v1/webhooks"), "our webhooks at Pipedrive")
+
+    def started(self, log: BinaryIO) -> subprocess.Popen[bytes]:
+        """Start a process, which need not become ready."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeflow", "run", str(self.recipes)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=self.folder,
+            env=self.environment,
+        )
 
     def ready(self) -> bool:
         assert self.process
