@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from pipeflow.cli import accounts, api, doctor, events, fields, migrate, new, replay, run, runs, sandbox, webhooks
+from pipeflow.cli import (
+    accounts,
+    api,
+    doctor,
+    events,
+    fields,
+    migrate,
+    new,
+    pauses,
+    replay,
+    run,
+    runs,
+    sandbox,
+    webhooks,
+)
 
 app = typer.Typer(
     name="pipeflow",
@@ -37,6 +51,8 @@ app.command("new")(new.new)
 app.add_typer(events.app, name="events")
 app.add_typer(runs.app, name="runs")
 app.command("replay")(replay.replay)
+app.add_typer(pauses.pause, name="pause")
+app.add_typer(pauses.resume, name="resume")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(accounts.app, name="accounts")
 app.command("api")(api.api)

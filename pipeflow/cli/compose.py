@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeflow.engine.upkeep import Upkeep
     from pipeflow.engine.worker import Engine
     from pipeflow.registry import Registry
-    from pipeflow.store.base import Account, Store
+    from pipeflow.store.base import Account, Closing, Run, Store, Write
     from pipeflow.vault import Vault
     from pipeflow.web.app import App
 
@@ -224,6 +224,40 @@ async def look_at_fields(engine: Engine, registry: Registry, company: int | None
     """Fetch the companies' custom fields anew and warn of predicates that name a field which is not there."""
     for sentence in await engine.fields.look(registry.handlers.values(), company):
         log.warning("%s", sentence)
+
+
+def rehearsal(
+    store: Store, recipes: str, of_sandbox: bool
+) -> tuple[Callable[[Run], Awaitable[Closing | None]], list[Write]]:
+    """Put together what executes a run here without sending what it writes: a function, and where the writes gather.
+
+    The function gives how the run would end; None where its handler is not in these recipes.
+    """
+    from pipeflow.engine.accounts import Accounts
+    from pipeflow.engine.dryrun import DryRun
+    from pipeflow.engine.execute import Executor
+    from pipeflow.engine.fieldnames import CompanyFields
+    from pipeflow.engine.writes import Ledger
+    from pipeflow.registry import load
+    from pipeflow.store.base import EventFilter
+    from pipeflow.vault import open_vault
+
+    registry, settings = load(recipes), reading_settings(of_sandbox)
+    accounts = Accounts(store, open_vault(settings), settings)
+    writes: list[Write] = []
+
+    async def keep(write: Write) -> None:
+        writes.append(write)
+
+    fields, dry_run = CompanyFields(store, accounts), DryRun(keep, time.time)
+    executor = Executor(Ledger(store, time.time), accounts, fields, settings.retry_delays, dry_run)
+
+    async def execute(run: Run) -> Closing | None:
+        entry = registry.handlers.get(run.handler) or registry.jobs.get(run.handler)
+        events = await store.events(EventFilter(ids=(run.event_id,)))
+        return (await executor.execute(entry, run, events[0]))[0] if entry and events else None
+
+    return execute, writes
 
 
 async def forget_history(store: Store, days: float, now: float) -> None:

@@ -11,6 +11,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a li
 OfSandbox = Annotated[bool, typer.Option("--sandbox", help="Look into the sandbox's store.")]
 Limit = Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")]
 Since = Annotated[str | None, typer.Option(metavar="TIME", help="Only newer ones: 90s, 2h, 3d or an ISO time.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only older ones, as for --since.")]
 HandlerName = Annotated[str | None, typer.Option("--handler", metavar="NAME", help="Only of this handler or job.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeflow.cli.times import iso
-from pipeflow.store.base import Account, Attempt, Run, StoredEvent, Webhook
+from pipeflow.store.base import Account, Attempt, Pause, Run, StoredEvent, Webhook, Write
 
 Row = dict[str, Any]
 
@@ -94,4 +94,42 @@ def account_row(account: Account) -> Row:
         "expires_at": iso(account.expires_at),
         "connected_at": iso(account.connected_at),
         "reason": account.reason,
+    }
+
+
+def write_row(write: Write) -> Row:
+    """Show a write: what a handler changed, from what to what."""
+    return {
+        "id": write.id,
+        "run_id": write.run_id,
+        "handler": write.handler,
+        "chain": list(write.chain),
+        "company": write.company,
+        "kind": write.kind,
+        "record_id": write.record_id,
+        "operation": write.operation,
+        "values": dict(write.values),
+        "before": None if write.before is None else dict(write.before),
+        "answer": None if write.answer is None else dict(write.answer),
+        "outcome": write.outcome,
+        "intended_at": iso(write.intended_at),
+        "settled_at": iso(write.settled_at),
+    }
+
+
+def told_values(values: Row) -> str:
+    """Write what was sent on one line: `stage_id=3 title='Acme'`."""
+    return " ".join(f"{name}={value!r}" for name, value in values.items())
+
+
+def pause_row(pause: Pause) -> Row:
+    """Show a pause."""
+    return {
+        "what": pause.what,
+        "company": pause.company or None,
+        "handler": pause.handler or None,
+        "kind": pause.kind or None,
+        "record_id": pause.record_id or None,
+        "reason": pause.reason or None,
+        "paused_at": iso(pause.paused_at),
     }

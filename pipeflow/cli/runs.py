@@ -1,4 +1,4 @@
-"""`pipeflow runs`: list runs, or show one in full with its attempts."""
+"""`pipeflow runs`: list runs, show one in full with its attempts and writes, and steer the ones that wait."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeflow.cli.options import AsJson, HandlerName, Limit, OfSandbox, Since, listing
+from pipeflow.cli import steering
+from pipeflow.cli.options import AsJson, HandlerName, Limit, OfSandbox, Since, Until, listing
 
 if TYPE_CHECKING:
     from pipeflow.store.base import Run
 
 app = listing("List runs, or show one: `pipeflow runs 12`.")
+app.command("retry")(steering.retry)
+app.command("skip")(steering.skip)
+app.command("release")(steering.release)
 
 
 @app.callback()
@@ -28,7 +32,9 @@ def runs(
     record: Annotated[str | None, typer.Option(metavar="ID", help="Only on the record with this id.")] = None,
     event: Annotated[int | None, typer.Option(metavar="ID", help="Only on this event.")] = None,
     error: Annotated[str | None, typer.Option(metavar="TEXT", help="Only with this in the error.")] = None,
+    parked: Annotated[bool, typer.Option("--parked", help="Only those that the fuse has parked.")] = False,
     since: Since = None,
+    until: Until = None,
     of_sandbox: OfSandbox = False,
 ) -> None:
     """List runs, newest first."""
@@ -42,8 +48,19 @@ def runs(
     from pipeflow.cli.times import local, parse_since
     from pipeflow.store.base import RunFilter
 
-    after = parse_since(since, time.time()) if since else None
-    wanted = RunFilter(limit, status, handler, None, kind, record, event, error, after)
+    now = time.time()
+    wanted = RunFilter(
+        limit=limit,
+        status=status,
+        handler=handler,
+        kind=kind,
+        record_id=record,
+        event_id=event,
+        error=error,
+        since=parse_since(since, now) if since else None,
+        until=parse_since(until, now) if until else None,
+        parked=parked,
+    )
 
     async def read() -> list[Run]:
         async with opened_store(of_sandbox) as store:
@@ -61,7 +78,7 @@ def runs(
                 local(run.created_at),
                 run.handler,
                 f"{run.kind} {run.record_id}",
-                run.status,
+                "parked" if run.parked else run.status,
                 run.attempts,
                 local(run.due_at) if run.status == "pending" else "",
                 run.error,
@@ -77,7 +94,7 @@ def show(ctx: typer.Context, run_id: int, as_json: AsJson = False, of_sandbox: O
     """Show one run in full, with its attempts."""
     from pipeflow.cli.compose import opened_store, run_async
     from pipeflow.cli.output import print_json
-    from pipeflow.cli.rows import attempt_row, run_row
+    from pipeflow.cli.rows import attempt_row, run_row, write_row
     from pipeflow.errors import PipeflowError
     from pipeflow.store.base import RunFilter
 
@@ -88,7 +105,11 @@ def show(ctx: typer.Context, run_id: int, as_json: AsJson = False, of_sandbox: O
             found = await store.runs(RunFilter(ids=(run_id,), include_skipped=True))
             if not found:
                 raise PipeflowError(f"There is no run {run_id} in this store; `pipeflow runs` lists them.")
-            return run_row(found[0]) | {"attempts_made": [attempt_row(a) for a in await store.attempts(run_id)]}
+            return run_row(found[0]) | {
+                "parked": found[0].parked,
+                "attempts_made": [attempt_row(a) for a in await store.attempts(run_id)],
+                "writes": [write_row(w) for w in await store.writes(run_id=run_id)],
+            }
 
     row = run_async(read())
     if as_json or above["as_json"]:
@@ -99,8 +120,9 @@ def show(ctx: typer.Context, run_id: int, as_json: AsJson = False, of_sandbox: O
 
 def _print_run(row: dict[str, Any]) -> None:
     from pipeflow.cli.output import print_fields, print_table, say
+    from pipeflow.cli.rows import told_values
 
-    attempts = row.pop("attempts_made")
+    attempts, writes = row.pop("attempts_made"), row.pop("writes")
     print_fields(row)
     say("\nAttempts")
     print_table(
@@ -108,7 +130,16 @@ def _print_run(row: dict[str, Any]) -> None:
         ((a["number"], a["started_at"], a["finished_at"], a["outcome"], a["error"]) for a in attempts),
         empty="None yet.",
     )
+    if writes:
+        say("\nWrites")
+        print_table(
+            ("id", "operation", "record", "values", "outcome"),
+            ((w["id"], w["operation"], w["record_id"], told_values(w["values"]), w["outcome"]) for w in writes),
+            empty="None.",
+        )
     if attempts and attempts[-1]["traceback"]:
         say(f"\n{attempts[-1]['traceback']}")
+    if row["parked"]:
+        say(f"\n`pipeflow runs release {row['id']}` lets it go on, `pipeflow runs skip {row['id']}` leaves it out.")
     if row["status"] == "dead":
         say(f"\n`pipeflow replay {row['id']}` runs it again; `pipeflow events {row['event_id']}` shows its event.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -14,10 +15,11 @@ import orjson
 from pydantic import BaseModel
 
 from pipeflow.engine.accounts import Accounts
+from pipeflow.engine.dryrun import DryRun, DryWrites
 from pipeflow.engine.fieldnames import CompanyFields
 from pipeflow.engine.fuse import Fuse
 from pipeflow.engine.retry import Decision, decide
-from pipeflow.engine.threads import in_thread
+from pipeflow.engine.threads import in_thread, leave_if_forked
 from pipeflow.engine.writes import Ledger, RunWrites
 from pipeflow.errors import NotConnected, StoreUnavailable
 from pipeflow.events import Event, FieldNames, Payload, build_event, normalise
@@ -55,10 +57,18 @@ class OnceMemory:
 
 
 class Executor:
-    """Executes attempts, and tells the fuse of those that wrote."""
+    """Executes attempts, and tells the fuse of those that wrote; in a `dry_run` nothing that they write is sent."""
 
-    def __init__(self, ledger: Ledger, accounts: Accounts, fields: CompanyFields, delays: Sequence[float]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        accounts: Accounts,
+        fields: CompanyFields,
+        delays: Sequence[float],
+        dry_run: DryRun | None = None,
+    ) -> None:
         store, clock = ledger.store, ledger.clock
+        self._dry_run = dry_run
         self.fuse = Fuse(clock)
         self._fields = fields
         self._ledger = ledger
@@ -96,20 +106,28 @@ class Executor:
         event = _event_of(stored, payload, account, run, fields)
         if isinstance(entry, Handler) and entry.when is not None and not entry.when(event, fields):
             return f"{entry.when} is false"
-        writes = RunWrites(self._ledger, account, run, stored.chain) if account else None
+        writes = self._watch(account, run, stored.chain) if account else None
         given = {
             name: self._given(wanted, entry, run, event, account, writes) for name, wanted in entry.arguments.items()
         }
+        mine = os.getpid()
         try:
             if entry.is_async:
                 await entry.function(**given)
             else:
                 await in_thread(partial(entry.function, **given), f"handler {entry.name}")
         finally:
+            leave_if_forked(mine)
             if writes is not None and writes.last_at is not None:
                 self.fuse.wrote(run, stored.received_at, writes.last_at)
                 await writes.close()
         return None
+
+    def _watch(self, account: Account, run: Run, chain: tuple[str, ...]) -> RunWrites | DryWrites:
+        """Give the observer of what an attempt writes."""
+        if self._dry_run is not None:
+            return self._dry_run.watch(account, run, chain)
+        return RunWrites(self._ledger, account, run, chain)
 
     def _given(
         self,
@@ -118,13 +136,14 @@ class Executor:
         run: Run,
         event: Event[Any],
         account: Account | None,
-        writes: RunWrites | None,
+        writes: RunWrites | DryWrites | None,
     ) -> Any:
         """Give what one parameter asks for."""
         if wanted == "event":
             return event
         if wanted == "run":
-            return replace(run, _memory=self._memory)
+            # A dry run does nothing, so there is nothing to remember.
+            return replace(run, _memory=self._memory if self._dry_run is None else None)
         if wanted == "logger":
             return logger_of(entry)
         if account is None:

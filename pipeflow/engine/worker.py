@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.dispatch import Dispatcher
+from pipeflow.engine.dryrun import DryRun
 from pipeflow.engine.execute import Executor
 from pipeflow.engine.fieldnames import CompanyFields
 from pipeflow.engine.fuse import LIMIT, SECONDS
@@ -52,16 +53,19 @@ class Engine:
         accounts: Accounts,
         *,
         clock: Callable[[], float] = time.time,
+        dry_run: bool = False,
     ) -> None:
         self.observers: list[Observer] = []
         self._store = store
         self._registry = registry
+        self._accounts = accounts
         self._clock = clock
         self._ledger = Ledger(store, clock)
         self._ledger.on_settled = self._look_at_held
         self._dispatcher = Dispatcher(store, registry, self._ledger)
         self.fields = CompanyFields(store, accounts, clock=clock)
-        self._executor = Executor(self._ledger, accounts, self.fields, settings.retry_delays)
+        dry = DryRun(store.add_write, clock) if dry_run else None
+        self._executor = Executor(self._ledger, accounts, self.fields, settings.retry_delays, dry)
         limits = {handler.name: handler.concurrency for handler in registry.handlers.values()}
         self._ready = Ready(settings.concurrency, {**limits, **dict.fromkeys(registry.jobs, 1)})
         self._recent = RecentEvents(store)
@@ -112,6 +116,9 @@ class Engine:
 
     async def go_on(self, company: int) -> None:
         """Let a company's runs start again, those too that found it not connected: its accounts have changed."""
+        self._accounts.forget()
+        if await self._accounts.acting(company) is None:
+            return
         wanted = RunFilter(limit=0, company=company, status="pending", error=NotConnected.__name__)
         waiting = [run.id for run in await self._store.runs(wanted) if run.due_at is not None]
         await self._store.retry_runs(waiting, self._clock())
@@ -159,6 +166,8 @@ class Engine:
         self._news = False
         events, runs = await self._dispatcher.step(ALL, self._clock())
         self._tell_dispatched(events, runs)
+        for company in {event.company for event in events if event.name == f"{ACCOUNT}.connected"}:
+            await self.go_on(company)
         stored = {event.id: event for event in events}
         for run in runs:
             if run.due_at is not None and self._offer(run) and run.event_id in stored:

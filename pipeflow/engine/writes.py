@@ -142,9 +142,9 @@ class Ledger:
             self._supersede(ended)
         self.on_settled()
         try:
-            await self._commit(ended)
+            await self._commit(ended, outcome)
         except StoreError:
-            task = asyncio.create_task(self._commit_later(ended))
+            task = asyncio.create_task(self._commit_later(ended, outcome))
             self._settling.add(task)
             task.add_done_callback(self._settling.discard)
 
@@ -154,17 +154,15 @@ class Ledger:
             task.cancel()
         await asyncio.gather(*self._settling, return_exceptions=True)
 
-    async def _commit(self, ended: Write) -> None:
-        await self.store.settle_write(
-            ended.id, ended.outcome or "unknown", self.clock(), record_id=ended.record_id, answer=ended.answer
-        )
+    async def _commit(self, ended: Write, outcome: Outcome) -> None:
+        await self.store.settle_write(ended.id, outcome, self.clock(), record_id=ended.record_id, answer=ended.answer)
 
-    async def _commit_later(self, ended: Write) -> None:
+    async def _commit_later(self, ended: Write, outcome: Outcome) -> None:
         log.warning("The outcome of write %d could not be stored and will be again", ended.id)
         while True:
             await asyncio.sleep(AGAIN_SECONDS)
             with suppress(StoreUnavailable):
-                return await self._commit(ended)
+                return await self._commit(ended, outcome)
 
     def _take(self, write: Write) -> None:
         company = self._companies.setdefault(write.company, _Company())
@@ -292,11 +290,10 @@ class Ledger:
 class RunWrites:
     """Notes the writes of one attempt: the observer of the client that its handler is given.
 
-    `count` says how many there were, `last_at` when the last one was intended.
+    `last_at` says when the last one was intended; None where there was none.
     """
 
     def __init__(self, ledger: Ledger, account: Account, run: Run, chain: tuple[str, ...]) -> None:
-        self.count = 0
         self.last_at: float | None = None
         self._ledger = ledger
         self._store = ledger.store
@@ -310,7 +307,6 @@ class RunWrites:
         """Commit the intent; raises StoreUnavailable, and the write is not sent, where the store cannot."""
         wanted = target_of(operation, arguments)
         self.last_at = self._clock()
-        self.count += 1
         write = Write(
             id=0,
             run_id=self._run.id,
