@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote, urlencode, urlsplit
 from weakref import WeakKeyDictionary
 
 from pipeflow.catalog import Operation
@@ -135,11 +136,8 @@ class Transport:
             governor = self.governor
             try:
                 return await self._admitted(outgoing, governor)
-            except Blocked as error:
-                governor.close(error, BLOCKED_SECONDS)
-                raise
             except RateLimited as error:
-                waited += _refused(error, governor, waited)
+                waited += _may_wait(error, waited, governor)
             except (ConnectionFailed, ServerError) as error:
                 if tries >= TRIES or not _may_repeat(outgoing.operation, error):
                     raise
@@ -166,13 +164,13 @@ class Transport:
             renewed = await self.configuration.renew(token)
             turn = await governor.admit(call)
             response = await self._once(outgoing, self.configuration.base_url, bearer(renewed), turn)
-        check(response)
+        _judge(response, governor)
         return response
 
     async def _once(self, outgoing: Outgoing, root: str, credentials: Mapping[str, str], turn: Turn) -> Response:
         operation = outgoing.operation
         headers = {**_HEADERS, **credentials}
-        request: dict[str, Any] = {"params": outgoing.query or None, "headers": headers}
+        request: dict[str, Any] = {"headers": headers}
         if outgoing.json is not UNSET:
             request["json"] = outgoing.json
         if outgoing.files:
@@ -181,7 +179,9 @@ class Transport:
             request["files"] = [*outgoing.files.items(), *fields]
         elif outgoing.form:
             request["data"] = outgoing.form
-        call = _Call(operation.method, root, outgoing.path, self.timeout, _pool(self._backend, root), turn)
+        call = _Call(
+            operation.method, root, outgoing.path, self.timeout, _pool(self._backend, root), turn, outgoing.query
+        )
         sent = True
         try:
             reply = await (call.download(request, outgoing) if operation.result == "bytes" else call.ask(request))
@@ -229,11 +229,12 @@ class _Call:
     timeout: float
     pool: Backend
     turn: Turn | None = None
+    query: Sequence[tuple[str, str]] = ()
 
     async def ask(self, request: Mapping[str, Any]) -> Reply:
         """Send it and read the answer; redirects are not followed."""
         with self._errors():
-            answer = await self.pool.handle_async_request(self._asked(self.root + self.path, request))
+            answer = await self.pool.handle_async_request(self._asked(self._url, request))
             try:
                 return Reply(answer.status_code, _headers_of(answer), await answer.aread())
             finally:
@@ -243,7 +244,7 @@ class _Call:
         """Follow redirects by hand, so that credentials never go to another host."""
         import httpx
 
-        url = self.root + self.path
+        url = self._url
         with self._errors():
             for _ in range(5):
                 answer = await self.pool.handle_async_request(self._asked(url, request))
@@ -260,6 +261,11 @@ class _Call:
         raise ConnectionFailed(
             f"GET {self.path}: more than five redirects; the file cannot be reached.", method="GET", path=self.path
         )
+
+    @property
+    def _url(self) -> str:
+        query = f"?{urlencode(self.query, quote_via=quote)}" if self.query else ""
+        return f"{self.root}{self.path}{query}"
 
     def _asked(self, url: str, request: Mapping[str, Any]) -> httpx.Request:
         """Put the request together; it waits for Pipedrive, but without end for one of our own connections."""
@@ -336,7 +342,6 @@ def _pool(backend: Backend | None, root: str) -> Backend:
 @lru_cache(maxsize=1024)
 def _proxy_of(root: str) -> str | None:
     """Give the proxy that the environment or the system names for an address, as for other programs."""
-    from urllib.parse import urlsplit
     from urllib.request import getproxies, proxy_bypass
 
     parts, proxies = urlsplit(root), getproxies()
@@ -352,20 +357,34 @@ async def close_connections() -> None:
         await pool.aclose()
 
 
-def _refused(error: RateLimited, governor: Governor, waited: float) -> float:
-    """Stop the account's calls for the time that Pipedrive asked for, and give it; raise what may not be waited for."""
-    if isinstance(error, DailyBudgetSpent):
+def _judge(response: Response, governor: Governor) -> None:
+    """Raise the error that an answer stands for, and stop the whole account where it says so."""
+    try:
+        check(response)
+    except Blocked as error:
+        governor.close(error, BLOCKED_SECONDS)
+        raise
+    except DailyBudgetSpent as error:
         governor.close(error, SPENT_SECONDS)
+        raise
+    except RateLimited as error:
+        error.retry_after = error.retry_after or WINDOW
+        governor.close(error, error.retry_after + random.uniform(0, SPREAD))  # noqa: S311  # spreads tries, no secret
+        raise
+
+
+def _may_wait(error: RateLimited, waited: float, governor: Governor) -> float:
+    """Give the seconds that a refusal is waited for; raise what may not be waited for."""
+    pause = error.retry_after
+    if isinstance(error, DailyBudgetSpent) or pause is None:
         raise error
     if waited and error.headers.get("x-ratelimit-remaining", "0") != "0":
         text = f"{error} It was waited for, and there is room in the burst limit: the day's API tokens are spent."
-        details = {"status": error.status, "body": error.body, "headers": error.headers}
+        details: dict[str, Any] = {"status": error.status, "body": error.body, "headers": error.headers}
         spent = DailyBudgetSpent(text, method=error.method, path=error.path, **details)
         governor.close(spent, SPENT_SECONDS)
         raise spent from error
-    pause = (error.retry_after or WINDOW) + random.uniform(0, SPREAD)  # noqa: S311  # spreads tries, no secret
-    governor.close(error, pause)
-    if waited + pause > LONGEST_WAIT + SPREAD:
+    if waited + pause > LONGEST_WAIT:
         raise error
     return pause
 
