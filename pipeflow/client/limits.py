@@ -35,6 +35,7 @@ DAY = 86_400
 SHARE = 4
 """Background work leaves a quarter of the burst window to handlers, and the last tenth of the day's tokens."""
 RESERVE = 10
+TICK = 0.001
 IDLE_SECONDS = 3600.0
 MANY = 1000
 
@@ -330,7 +331,7 @@ class Governor:
         self._resting.add(woken)
         waits: set[asyncio.Future[None]] = {woken}
         if seconds < math.inf:
-            waits.add(asyncio.ensure_future(self.sleep(seconds)))
+            waits.add(asyncio.ensure_future(self.sleep(max(seconds, TICK))))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
