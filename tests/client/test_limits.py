@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -58,8 +57,8 @@ class Company:
 
 
 @pytest.fixture
-def company() -> Iterator[Company]:
-    yield Company()
+def company() -> Company:
+    return Company()
 
 
 @pytest.mark.parametrize(("plan", "limit"), [("lite", 20), ("growth", 40), ("ultimate", 120)])
