@@ -8,6 +8,8 @@ import typer
 
 from pipeflow.cli.options import OfSandbox
 
+LOOKS = 3
+
 if TYPE_CHECKING:
     from pipeflow.settings import Settings
     from pipeflow.store.base import Store
@@ -103,7 +105,8 @@ async def _look_at_accounts(store: Store) -> list[str]:
         ((w.id, w.company, w.action, w.object, w.url, "yes" if w.active else "no") for w in webhooks),
         empty="None.",
     )
-    wrong = [
+    wrong = await _look_at_proofs(store)
+    wrong += [
         f"The account of {a.name} at {a.company_name or a.company} is {a.status.replace('_', ' ')}: {a.reason or '-'}."
         for a in accounts
         if a.status != "connected"
@@ -113,4 +116,24 @@ async def _look_at_accounts(store: Store) -> list[str]:
         for w in webhooks
         if not w.active
     ]
+    return wrong
+
+
+async def _look_at_proofs(store: Store) -> list[str]:
+    """Show the last look for what was missed, of each company."""
+    from pipeflow.cli.output import say
+    from pipeflow.engine.reconcile import describe
+
+    say("\nLooks for what was missed (UTC)")
+    wrong: list[str] = []
+    shown = 0
+    for company in sorted({account.company for account in await store.accounts()}):
+        for proof in await store.proofs(company, limit=LOOKS):
+            shown += 1
+            say(f"company {company}, {describe(proof)} ({proof.tokens} tokens)")
+        last = await store.proofs(company, limit=1)
+        if last and last[0].error:
+            wrong.append(f"The last look for what company {company} missed was not complete: {last[0].error}")
+    if not shown:
+        say("None yet.")
     return wrong

@@ -156,6 +156,12 @@ class WebhookKeeper:
     async def _carry_out(self, made: Plan, changes: WebhookChanges) -> None:
         """Make first and remove then; only where there is no room, the other way round."""
         account = made.account
+        if made.add and not account.is_admin and self._settings.webhook_user_id is None:
+            log.warning(
+                "%s is no admin in Pipedrive, and nothing is delivered of records that this user may not see. Name an "
+                "admin in PIPEFLOW_WEBHOOK_USER_ID to hear of everything.",
+                account.name or f"User {account.user_id}",
+            )
         if made.crowded:
             await self._remove_all(made, changes)
         rows = list(made.keep)

@@ -127,3 +127,18 @@ def test_polling_needs_no_webhooks_and_tells_each_change_once(product: Product) 
     events = product.listed("events", "--limit", "0")
     assert {event["source"] for event in events} == {"poll"}
     assert sum("deal.stage_changed" in event["names"] for event in events) == len(deals)
+
+
+def test_webhooks_are_compared_removed_and_made_again_from_the_command_line(product: Product) -> None:
+    product.start()
+
+    def told(*arguments: str) -> list[tuple[str, str]]:
+        return sorted((row["what"], row["object"]) for row in product.listed("webhooks", *arguments))
+
+    nouns = ("deal", "organization", "person")
+    assert told("diff", str(product.recipes)) == [("keep", noun) for noun in nouns]
+    assert told("remove", "--yes") == [("removed", noun) for noun in nouns]
+    assert product.pipedrive.call("GET", "/v1/webhooks") == []
+    assert told("diff", str(product.recipes)) == [("add", noun) for noun in nouns]
+    assert told("sync", str(product.recipes)) == [("added", noun) for noun in nouns]
+    assert "to watch" in product.command("doctor", str(product.recipes)).stdout
