@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from pipeflow.sandbox.answers import Record, invalid
@@ -22,14 +23,14 @@ def cursor_page(
 ) -> tuple[list[Record], str | None]:
     """Cut the page after `cursor` out of records, sorted; gives the page and the next cursor (None at the end)."""
     down = direction == "desc"
-    ordered = sorted(records, key=lambda record: _key(record, sort_by), reverse=down)
+    keyed = [(_key(record, sort_by), record) for record in records]
     if cursor:
         after = _opened(cursor, sort_by, direction)
-        ordered = [one for one in ordered if (_key(one, sort_by) < after if down else _key(one, sort_by) > after)]
-    page = ordered[:limit]
-    if len(ordered) <= limit or not page:
-        return page, None
-    return page, _sealed(sort_by, direction, _key(page[-1], sort_by))
+        keyed = [one for one in keyed if (one[0] < after if down else one[0] > after)]
+    keyed.sort(key=itemgetter(0), reverse=down)
+    page = keyed[:limit]
+    following = _sealed(sort_by, direction, page[-1][0]) if len(keyed) > limit and page else None
+    return [record for _, record in page], following
 
 
 def _key(record: Record, sort_by: str) -> tuple[Any, ...]:
