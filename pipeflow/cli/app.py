@@ -20,6 +20,7 @@ from pipeflow.cli import (
     runs,
     sandbox,
     webhooks,
+    writes,
 )
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ app.command("new")(new.new)
 app.add_typer(events.app, name="events")
 app.add_typer(runs.app, name="runs")
 app.command("replay")(replay.replay)
+app.command("writes")(writes.writes)
 app.add_typer(pauses.pause, name="pause")
 app.add_typer(pauses.resume, name="resume")
 app.add_typer(webhooks.app, name="webhooks")

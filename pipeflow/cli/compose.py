@@ -8,8 +8,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import AliasChoices
 
@@ -67,6 +68,12 @@ def _by_variable(overrides: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def dry_run_database(settings: Settings) -> str:
+    """Name the store of a dry run, beside the one in use: `pipeflow.dry-run.db`. What it says is done was not done."""
+    path = settings.sqlite_path or Path("pipeflow.db")
+    return f"sqlite:///{quote(str(path.with_suffix('.dry-run.db')))}"
+
+
 def shown_database(database_url: str) -> str:
     """Write a database URL without its password."""
     parts = urlsplit(database_url)
@@ -79,23 +86,24 @@ def reading_settings(of_sandbox: bool) -> Settings:
     """Read the settings for a command that looks into the store that `run` made.
 
     Where no database is set and only the sandbox's is there, it is that one: after `run --sandbox`, plain `runs` works.
+    Else where only a dry run's is there, it is that one.
     """
     settings = load_settings(of_sandbox)
-    path = settings.sqlite_path
-    if "database_url" not in settings.model_fields_set and path and not path.exists():
-        of_sandboxes = load_settings(of_sandbox=True)
-        other = of_sandboxes.sqlite_path
-        if other and other.exists():
-            return of_sandboxes
-    return settings
+    places = [settings]
+    if "database_url" not in settings.model_fields_set:
+        places.append(load_settings(of_sandbox=True))
+    places += [load_settings(of_sandbox, database_url=dry_run_database(place)) for place in places]
+    return next((place for place in places if place.sqlite_path is None or place.sqlite_path.exists()), settings)
 
 
 @asynccontextmanager
-async def opened_store(of_sandbox: bool = False) -> AsyncIterator[Store]:
-    """Open the store for a command beside a running `run`; StoreError where nothing was stored yet."""
+async def opened_store(of_sandbox: bool = False, *, dry_run: bool = False) -> AsyncIterator[Store]:
+    """Open the store for a command beside a running `run`, or the one of a dry run; StoreError where there is none."""
     from pipeflow.store import open_store
 
     settings = reading_settings(of_sandbox)
+    if dry_run and settings.database_url != dry_run_database(load_settings(of_sandbox)):
+        settings = load_settings(of_sandbox, database_url=dry_run_database(settings))
     path = settings.sqlite_path
     if path and not path.exists():
         raise StoreError(f"There is no store at {settings.database_url} yet: `pipeflow run` makes it.")
@@ -176,7 +184,9 @@ class Service:
         return create_app(self.store, self.settings, self.vault, ready=lambda: self.ready)
 
 
-def build_service(settings: Settings, registry: Registry, *, poll: float | None = None) -> Service:
+def build_service(
+    settings: Settings, registry: Registry, *, poll: float | None = None, dry_run: bool = False
+) -> Service:
     """Put together what `run` needs; opens and starts nothing. `poll`: look every so many seconds, without webhooks."""
     from pipeflow.engine.accounts import Accounts
     from pipeflow.engine.reconcile import Reconciler
@@ -195,7 +205,7 @@ def build_service(settings: Settings, registry: Registry, *, poll: float | None 
     scheduler = Scheduler(store, registry, accounts)
     keeper = None if poll else WebhookKeeper(store, registry, accounts, vault, settings)
     upkeep = Upkeep(scheduler, keeper, Reconciler(store, registry, accounts, settings, poll=poll))
-    engine = Engine(store, registry, settings, accounts)
+    engine = Engine(store, registry, settings, accounts, dry_run=dry_run)
     scheduler.own("The look at custom fields", DAY, lambda: look_at_fields(engine, registry))
     scheduler.own("The refresh of OAuth tokens", EVERY_SECONDS, accounts.tokens.refresh_ending)
     roster = Roster(store, accounts)

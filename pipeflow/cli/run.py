@@ -18,11 +18,18 @@ def run(
     poll: Annotated[
         float | None, typer.Option(min=1, metavar="SECONDS", help="No webhooks: ask Pipedrive so often what changed.")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Send what recipes read, record what they write. In its own store, no webhooks."
+        ),
+    ] = False,
     host: Annotated[str | None, typer.Option(help="Address to listen on; else PIPEFLOW_HOST.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; else PIPEFLOW_PORT or PORT.")] = None,
 ) -> None:
     """Run the recipes on what happens in Pipedrive, until Ctrl-C."""
-    from pipeflow.cli.serve import Plan, run_plan
+    from pipeflow.cli.serve import Plan, dry, run_plan
 
     listen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
-    run_plan(Plan(recipes=recipes, sandbox=sandbox, rate=rate, seed=seed, only=only, poll=poll, listen=listen))
+    plan = Plan(recipes=recipes, sandbox=sandbox, rate=rate, seed=seed, only=only, poll=poll, listen=listen)
+    run_plan(dry(plan) if dry_run else plan)

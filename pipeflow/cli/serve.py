@@ -12,11 +12,18 @@ import threading
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pipeflow.cli.compose import Service, build_service, load_settings, look_at_fields, require_credentials
+from pipeflow.cli.compose import (
+    Service,
+    build_service,
+    dry_run_database,
+    load_settings,
+    look_at_fields,
+    require_credentials,
+)
 from pipeflow.cli.listener import bind, new_loop, serving, spare_collector
 from pipeflow.cli.logs import set_up_logging, wants_json
 from pipeflow.cli.sandboxed import sandbox_process
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ACCOUNT_PATIENCE = 5.0
+DRY_POLL = 15.0
 
 log = logging.getLogger("pipeflow.run")
 
@@ -45,7 +53,21 @@ class Plan:
     seed: int | None = None
     only: Literal["web", "worker"] | None = None
     poll: float | None = None
+    dry_run: bool = False
     listen: Mapping[str, Any] = field(default_factory=dict)
+
+
+def dry(plan: Plan) -> Plan:
+    """Give the same plan as a dry run: in a store of its own, and without webhooks but at the sandbox.
+
+    Raises ConfigError where there is no API token: an OAuth account's tokens can serve one process alone.
+    """
+    settings = load_settings(plan.sandbox, **plan.listen)
+    if not plan.sandbox and settings.api_token is None:
+        raise ConfigError("A dry run acts through PIPEDRIVE_API_TOKEN; set it, or try the recipes with --sandbox.")
+    listen = {**plan.listen, "database_url": dry_run_database(settings)}
+    poll = plan.poll if plan.sandbox else plan.poll or DRY_POLL
+    return replace(plan, dry_run=True, poll=poll, listen=listen)
 
 
 def run_plan(plan: Plan) -> None:
@@ -71,7 +93,7 @@ async def _run(plan: Plan, settings: Settings, registry: Registry) -> None:
     stop.listen()
     with bind(settings.host, settings.port) as listening:
         async with _pipedrive(plan, settings, listening.getsockname()[1]) as settings:
-            service = build_service(settings, registry, poll=plan.poll)
+            service = build_service(settings, registry, poll=plan.poll, dry_run=plan.dry_run)
             await service.store.open(owner=True)
             try:
                 await _serve(service, plan, stop, listening)
@@ -117,6 +139,8 @@ async def _serve(service: Service, plan: Plan, stop: Stop, listening: socket.soc
 async def _come_up(service: Service, plan: Plan) -> None:
     """Start working, and only then ask Pipedrive for webhooks: it may look whether we are ready."""
     service.engine.observers.append(Screen(time.time))
+    if plan.dry_run:
+        log.warning("Dry run: what handlers write is shown here and by `pipeflow writes`, and not sent to Pipedrive.")
     company = await _connect(service)
     if plan.sandbox:
         await _keep_apart(service, company)
