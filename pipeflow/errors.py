@@ -12,6 +12,8 @@ PipeflowError
 │   │   ├── BadRequest 400 · Unauthorized 401 · PaymentRequired 402 · NotFound 404 · Gone 410 · Invalid 422
 │   │   ├── Forbidden 403
 │   │   │   ├── ScopeMissing
+│   │   │   ├── PlanLimit
+│   │   │   ├── ContactSyncMissing
 │   │   │   └── Blocked        a Cloudflare HTML page
 │   │   ├── RateLimited 429
 │   │   │   └── DailyBudgetSpent
@@ -132,6 +134,22 @@ class ScopeMissing(Forbidden):
     def __init__(self, message: str, *, scopes: tuple[str, ...] = (), **details: Any) -> None:
         super().__init__(message, **details)
         self.scopes = scopes
+
+
+class PlanLimit(Forbidden):
+    """403: the company's plan allows no more of this; `code` is Pipedrive's (`feature_capping_deals_limit`), if any."""
+
+    def __init__(self, message: str, *, code: str = "", **details: Any) -> None:
+        super().__init__(message, **details)
+        self.code = code
+
+
+class ContactSyncMissing(Forbidden):
+    """403: `fields` of a person that only users with Contact Sync may write."""
+
+    def __init__(self, message: str, *, fields: tuple[str, ...] = (), **details: Any) -> None:
+        super().__init__(message, **details)
+        self.fields = fields
 
 
 class Blocked(Forbidden):

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from weakref import WeakKeyDictionary
 
 from pipeflow.catalog import Operation
-from pipeflow.client.answers import Response, check, read_body, wait_of
+from pipeflow.client.answers import Response, check
 from pipeflow.client.auth import TIMEOUT, Configuration, TokenSource, bearer
 from pipeflow.client.limits import (
     BLOCKED_SECONDS,
@@ -27,6 +27,7 @@ from pipeflow.client.limits import (
     governor_of,
 )
 from pipeflow.client.model import UNSET
+from pipeflow.client.refusals import read_body, wait_of
 from pipeflow.client.streams import receive
 from pipeflow.client.wire import Outgoing, prepare
 from pipeflow.errors import (
@@ -192,7 +193,8 @@ class Transport:
         finally:
             turn.over(sent=sent)
         reply = reply.without(*credentials.values()) if reply.status >= 300 else reply
-        response = Response(operation, outgoing.path, reply.status, reply.headers, reply.content)
+        names = frozenset(outgoing.json) if isinstance(outgoing.json, dict) else frozenset()
+        response = Response(operation, outgoing.path, reply.status, reply.headers, reply.content, names)
         for captured in self.captures:
             captured.append(response)
         return response
