@@ -17,6 +17,7 @@ from pipeflow.store import (
     postgres_control,
     postgres_dispatch,
     postgres_events,
+    postgres_jobs,
     postgres_lists,
     postgres_rest,
     postgres_runs,
@@ -54,11 +55,10 @@ class PostgresStore:
 
     def __init__(self, url: str) -> None:
         self.database = Database(url)
-        self.doubts: list[Callable[[], None]] = []
         self._open = False
         self._wakes = Wakes(self.database)
-        self._incoming = Batches(self.database, self._wakes.committed, self._doubt)
-        self._work = Batches(self.database, self._wakes.committed, self._doubt)
+        self._incoming = Batches(self.database, self._wakes.committed)
+        self._work = Batches(self.database, self._wakes.committed)
         self._lists = asyncio.Semaphore(1)
         self._process = uuid.uuid4().hex
         self._add = postgres_events.Adder(self._process)
@@ -95,10 +95,14 @@ class PostgresStore:
         """Call `callback` on the loop after commits, of any process, that gave a worker something to do."""
         self._wakes.on_change(callback)
 
-    def _doubt(self) -> None:
-        """Say that nobody knows whether a transaction was committed: what it opened may run without us."""
-        for callback in self.doubts:
-            callback()
+    def wake_others(self) -> None:
+        """Have all workers look for something to do."""
+        self._wakes.committed()
+
+    async def take_partitions(self, partitions: Collection[int], holder: str, now: float) -> Owned:
+        """Make partitions somebody's, from whomever had them; give them with their new epochs."""
+        owned: Owned = await self.write(postgres_jobs.take, partitions, holder, now)
+        return owned
 
     # Asking ---------------------------------------------------------------------------------------------------------
     def _check(self) -> None:

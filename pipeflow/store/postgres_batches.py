@@ -8,19 +8,19 @@ never wait for each other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from pipeflow.store.base import Owned
-from pipeflow.store.postgres_link import Connection, Database, Row, explain, is_trouble, pairs, rows, run
+from pipeflow.store.postgres_link import Connection, Cursor, Database, Row, explain, is_trouble, pairs, rows
 
 MOST_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A transaction: its connection, and the epochs of the partitions that it has locked."""
+    """A transaction: its connection, and the epochs of what it has locked, where an operation looks at them."""
 
     db: Connection
     epochs: dict[int, int]
@@ -29,13 +29,20 @@ class Work:
         """Execute a statement and give all of its rows."""
         return await rows(self.db, sql, parameters)
 
-    async def run(self, sql: str, *parameters: Any) -> int:
-        """Execute a statement and say how many rows it touched."""
-        return await run(self.db, sql, parameters)
+    async def send(self, sql: str, *parameters: Any) -> Cursor:
+        """Send a statement without waiting for it; its rows are there once the transaction has ended."""
+        return await self.db.execute(sql.encode(), parameters, binary=True)
+
+    async def run(self, sql: str, *parameters: Any) -> None:
+        """Send a statement whose answer is of no interest."""
+        await self.send(sql, *parameters)
 
     def owns(self, owned: Owned, partition: int) -> bool:
         """Say whether a partition still is the caller's: nobody has taken it since."""
         return partition in owned and self.epochs.get(partition) == owned[partition]
+
+
+Later: TypeAlias = Callable[[], Awaitable[Sequence[Any]]]
 
 
 def _nothing(*_: Any) -> Iterable[int]:
@@ -44,12 +51,18 @@ def _nothing(*_: Any) -> Iterable[int]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operation:
-    """Carries out several calls of one sort in a transaction. The other three say what a call touches."""
+    """Carries out several calls of one sort in a transaction. The other three say what a call touches.
 
-    carry_out: Callable[[Work, Sequence[Any]], Awaitable[Sequence[Any]]]
+    What `sends` does not wait for the answers to its statements: it gives a function, which is called once the
+    transaction has ended. `plain`: it is a single statement, which commits by itself.
+    """
+
+    carry_out: Callable[[Work, Sequence[Any]], Awaitable[Sequence[Any] | Later]]
     runs: Callable[..., Iterable[int]] = _nothing
     events: Callable[..., Iterable[int]] = _nothing
     partitions: Callable[..., Iterable[int]] = _nothing
+    sends: bool = False
+    plain: bool = False
 
 
 def each(one: Callable[..., Awaitable[Any]]) -> Callable[[Work, Sequence[Any]], Awaitable[Sequence[Any]]]:
@@ -74,13 +87,13 @@ class _Wanted:
 class Batches:
     """Commits calls in batches, one transaction at a time.
 
-    `committed` is called after each that wakes; `doubtful` when nobody knows whether a transaction was committed.
+    `committed` is called after each that wakes. Where the connection breaks during a commit, nobody knows whether it
+    happened: the callers are told that it did not, and everything they do then is right in both cases.
     """
 
-    def __init__(self, database: Database, committed: Callable[[], None], doubtful: Callable[[], None]) -> None:
+    def __init__(self, database: Database, committed: Callable[[], None]) -> None:
         self._database = database
         self._committed = committed
-        self._doubtful = doubtful
         self._queue: list[_Wanted] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -121,25 +134,26 @@ class Batches:
         sorts: dict[Operation, list[_Wanted]] = {}
         for wanted in batch:
             sorts.setdefault(wanted.operation, []).append(wanted)
-        begun = False
+        plain = len(sorts) == 1 and batch[0].operation.plain
         try:
             async with self._database.connection() as db:
-                begun = True
-                async with db.transaction():
-                    work = Work(db, await _lock(db, batch))
-                    given = [
-                        await operation.carry_out(work, [wanted.arguments for wanted in same])
-                        for operation, same in sorts.items()
-                    ]
+                if plain:
+                    sent = await _carry_out(Work(db, {}), sorts)
+                else:
+                    async with db.pipeline(), db.transaction():
+                        sent = await _carry_out(Work(db, await _lock(db, batch)), sorts)
+                given = [await one() if callable(one) else one for one in sent]
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to those who asked
-            if begun and is_trouble(error):
-                self._doubtful()
             return error
         for same, results in zip(sorts.values(), given, strict=True):
             for wanted, result in zip(same, results, strict=True):
                 if not wanted.future.done():
                     wanted.future.set_result(result)
         return None
+
+
+async def _carry_out(work: Work, sorts: Mapping[Operation, Sequence[_Wanted]]) -> list[Sequence[Any] | Later]:
+    return [await operation.carry_out(work, [wanted.arguments for wanted in same]) for operation, same in sorts.items()]
 
 
 _LOCK = """
@@ -160,7 +174,11 @@ async def _lock(db: Connection, batch: Sequence[_Wanted]) -> dict[int, int]:
         event_ids.update(wanted.operation.events(*wanted.arguments))
     if not (partitions or run_ids or event_ids):
         return {}
-    return await pairs(db, _LOCK, (list(partitions), list(run_ids), list(event_ids)))
+    locked = (list(partitions), list(run_ids), list(event_ids))
+    if all(wanted.operation.sends for wanted in batch):
+        await db.execute(_LOCK.encode(), locked)
+        return {}
+    return await pairs(db, _LOCK, locked)
 
 
 def _fail(batch: Sequence[_Wanted], error: Exception | None, database: Database) -> None:

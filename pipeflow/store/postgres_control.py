@@ -82,12 +82,12 @@ async def _pause(work: Work, pause: Pause) -> None:
 
 
 async def _resume(work: Work, pause: Pause) -> bool:
-    done = await work.run(
+    ended = await work.rows(
         "DELETE FROM pipeflow.pauses "
-        "WHERE what = %s AND company = %s AND handler = %s AND kind = %s AND record_id = %s",
+        "WHERE what = %s AND company = %s AND handler = %s AND kind = %s AND record_id = %s RETURNING what",
         *_target(pause),
     )
-    return done > 0
+    return bool(ended)
 
 
 def _target(pause: Pause) -> tuple[str, int, str, str, str]:

@@ -49,7 +49,7 @@ class Adder:
 
     def __init__(self, process: str) -> None:
         self._process = process
-        self.deliveries = Operation(self._add_many)
+        self.deliveries = Operation(self._add_many, plain=True)
         self.polled = Operation(self._add_news, partitions=_partitions)
 
     async def _add_many(self, work: Work, calls: Sequence[tuple[Sequence[NewEvent]]]) -> list[list[int | None]]:

@@ -76,8 +76,8 @@ async def _insert_account(work: Work, account: Account) -> Account:
 
 async def _update_account(work: Work, account: Account) -> Account | None:
     updates = ", ".join(f"{name} = %s" for name in _ACCOUNT_NAMES)
-    done = await work.run(
-        f"UPDATE pipeflow.accounts SET {updates}, version = version + 1 WHERE id = %s AND version = %s",
+    done = await work.rows(
+        f"UPDATE pipeflow.accounts SET {updates}, version = version + 1 WHERE id = %s AND version = %s RETURNING id",
         *_account_values(account),
         account.id,
         account.version,
@@ -263,16 +263,16 @@ async def proofs(db: Connection, company: int | None, limit: int) -> list[Proof]
 # Leases --------------------------------------------------------------------------------------------------------------
 async def _take_lease(work: Work, name: str, holder: str, now: float, seconds: float) -> bool:
     """Insert, prolong or take over a lease; False while another holder has it."""
-    done = await work.run(
+    taken = await work.rows(
         "INSERT INTO pipeflow.leases AS l VALUES (%s, %s, %s) ON CONFLICT (name) "
         "DO UPDATE SET holder = excluded.holder, ends_at = excluded.ends_at "
-        "WHERE l.holder = excluded.holder OR l.ends_at <= %s",
+        "WHERE l.holder = excluded.holder OR l.ends_at <= %s RETURNING name",
         name,
         holder,
         now + seconds,
         now,
     )
-    return done > 0
+    return bool(taken)
 
 
 async def _release_lease(work: Work, name: str, holder: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipeflow.store.base import Attempt, Closing, Owned, Run
-from pipeflow.store.postgres_batches import Operation, Work, each
+from pipeflow.store.postgres_batches import Later, Operation, Work, each
 from pipeflow.store.postgres_link import Connection, rows
 from pipeflow.store.postgres_rows import ATTEMPT_COLUMNS, RUN_COLUMNS, attempt_of, many, prefixed, run_of
 from pipeflow.store.sqlite_runs import CRASHES_ALLOWED, DIED, DIED_TOO_OFTEN, ENDED
@@ -42,14 +42,14 @@ async def runs_by_id(work: Work, run_ids: Iterable[int]) -> list[Run]:
 
 # What may start ------------------------------------------------------------------------------------------------------
 _DUE = "r.status = 'pending' AND r.due_at IS NOT NULL AND NOT r.parked"
-_NOT_PAUSED = """NOT EXISTS (SELECT FROM pipeflow.pauses AS p WHERE (p.what = 'account' AND p.company = r.company)
+NOT_PAUSED = """NOT EXISTS (SELECT FROM pipeflow.pauses AS p WHERE (p.what = 'account' AND p.company = r.company)
     OR (p.what = 'handler' AND p.handler = r.handler)
     OR (p.what = 'record' AND p.company = r.company AND p.kind = r.kind AND p.record_id = r.record_id))"""
 _MINE = "unnest(%(owned)s::int[]) AS mine(partition) CROSS JOIN (VALUES (0), (1)) AS level(priority)"
 
 
 def _that_may_start(parameters: dict[str, Any], handlers: Collection[str] | None, resting: Collection[int]) -> str:
-    conditions = f"r.partition = mine.partition AND r.priority = level.priority AND {_DUE} AND {_NOT_PAUSED}"
+    conditions = f"r.partition = mine.partition AND r.priority = level.priority AND {_DUE} AND {NOT_PAUSED}"
     if handlers is not None:
         conditions += " AND r.handler = ANY(%(handlers)s::text[])"
         parameters["handlers"] = list(handlers)
@@ -98,43 +98,65 @@ async def next_due_at(
 
 
 # Attempts ------------------------------------------------------------------------------------------------------------
-_OPEN = """
+# A call's `owned` travels as rows (m, partition, epoch), once for all calls that share it.
+_OWNED = """
+), owned AS MATERIALIZED (
+    SELECT o.m, p.partition FROM json_to_recordset(%s::json) AS o(m integer, partition integer, epoch bigint)
+    JOIN pipeflow.partitions AS p ON p.partition = o.partition AND p.epoch = o.epoch
+"""
+_OPEN = f"""
 WITH given AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(%s::json) AS g(run_id bigint, number integer, now double precision, alone boolean)
+    SELECT * FROM json_to_recordset(%s::json) AS g(n integer, m integer, run_id bigint, now double precision,
+        alone boolean)
+{_OWNED}
 ), opened AS (
-    INSERT INTO pipeflow.attempts (run_id, number, started_at, alone) SELECT run_id, number, now, alone FROM given
+    UPDATE pipeflow.runs AS r SET status = 'running', due_at = NULL, tries = r.tries + 1
+    FROM given AS g JOIN owned USING (m)
+    WHERE r.id = g.run_id AND r.partition = owned.partition AND {_DUE} AND r.due_at <= g.now AND {NOT_PAUSED}
+    RETURNING g.n, r.id, r.tries, g.now, g.alone
+), noted AS (
+    INSERT INTO pipeflow.attempts (run_id, number, started_at, alone) SELECT id, tries, now, alone FROM opened
 )
-UPDATE pipeflow.runs AS r SET status = 'running', due_at = NULL, tries = tries + 1 FROM given WHERE r.id = given.run_id
+SELECT n, tries FROM opened
 """
 
 
-async def _open_many(work: Work, calls: Sequence[tuple[int, Owned, float, bool]]) -> list[Attempt | None]:
+class _Owners:
+    """The `owned` of many calls as rows, each once."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, int]] = []
+        self._known: dict[int, int] = {}
+
+    def number(self, owned: Owned) -> int:
+        """Give the number under which this mapping travels."""
+        m = self._known.get(id(owned))
+        if m is None:
+            m = self._known[id(owned)] = len(self._known)
+            self.rows += [{"m": m, "partition": number, "epoch": epoch} for number, epoch in owned.items()]
+        return m
+
+
+async def _open_many(work: Work, calls: Sequence[tuple[int, Owned, float, bool]]) -> Later:
     """Open attempts of runs that may start; None for the others."""
-    found = await work.rows(
-        "SELECT r.id, r.tries, r.partition, r.due_at FROM pipeflow.runs AS r "
-        f"WHERE r.id = ANY(%s::bigint[]) AND {_DUE} AND {_NOT_PAUSED}",
-        [call[0] for call in calls],
-    )
-    startable = {row[0]: row for row in found}
-    attempts: list[Attempt | None] = []
-    for run_id, owned, now, alone in calls:
-        row = startable.get(run_id)
-        if row is None or not work.owns(owned, row[2]) or row[3] > now:
-            attempts.append(None)
-            continue
-        del startable[run_id]
-        attempts.append(Attempt(run_id, row[1] + 1, now, None, None, False, alone, None, None))
-    given = [
-        {"run_id": one.run_id, "number": one.number, "now": one.started_at, "alone": one.alone}
-        for one in attempts
-        if one is not None
-    ]
-    if given:
-        await work.run(_OPEN, many(given))
+    owners = _Owners()
+    given: dict[int, dict[str, Any]] = {}
+    for n, (run_id, owned, now, alone) in enumerate(calls):
+        if run_id not in given:
+            given[run_id] = {"n": n, "m": owners.number(owned), "run_id": run_id, "now": now, "alone": alone}
+    cursor = await work.send(_OPEN, many(list(given.values())), many(owners.rows))
+
+    async def attempts() -> list[Attempt | None]:
+        opened = {row[0]: row[1] for row in await cursor.fetchall()}
+        return [
+            Attempt(run_id, opened[n], now, None, None, False, alone, None, None) if n in opened else None
+            for n, (run_id, _, now, alone) in enumerate(calls)
+        ]
+
     return attempts
 
 
-open_attempts = Operation(_open_many, runs=lambda run_id, *_: (run_id,))
+open_attempts = Operation(_open_many, runs=lambda run_id, *_: (run_id,), sends=True)
 
 
 class _Running(NamedTuple):
@@ -148,51 +170,62 @@ class _Running(NamedTuple):
     alone: bool = False
 
 
-_CLOSE = """
+_CLOSE = f"""
 WITH given AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(%s::json) AS g(run_id bigint, number integer, now double precision, outcome text,
+    SELECT * FROM json_to_recordset(%s::json) AS g(m integer, run_id bigint, now double precision, outcome text,
         status text, counted boolean, due_at double precision, finished_at double precision, error text,
         traceback text)
+{_OWNED}
 ), closed AS (
-    UPDATE pipeflow.attempts AS a SET finished_at = g.now, outcome = g.outcome, counted = g.counted, error = g.error,
-        traceback = g.traceback
-    FROM given AS g WHERE a.run_id = g.run_id AND a.number = g.number
+    UPDATE pipeflow.runs AS r SET status = g.status, attempts = r.attempts + g.counted::int, due_at = g.due_at,
+        finished_at = g.finished_at, error = g.error, crashes = 0, suspect = false
+    FROM given AS g JOIN owned USING (m)
+    WHERE r.id = g.run_id AND r.partition = owned.partition AND r.status = 'running'
+    RETURNING r.id, r.tries
 )
-UPDATE pipeflow.runs AS r SET status = g.status, attempts = r.attempts + g.counted::int, due_at = g.due_at,
-    finished_at = g.finished_at, error = g.error, crashes = 0, suspect = false
-FROM given AS g WHERE r.id = g.run_id
+UPDATE pipeflow.attempts AS a SET finished_at = g.now, outcome = g.outcome, counted = g.counted, error = g.error,
+    traceback = g.traceback
+FROM closed JOIN given AS g ON g.run_id = closed.id WHERE a.run_id = closed.id AND a.number = closed.tries
+"""
+# Whatever ended, the first open run of its lane may start: saying so twice does no harm.
+_FOLLOWING = f"""
+UPDATE pipeflow.runs AS r SET due_at = g.now
+FROM json_to_recordset(%s::json) AS g(run_id bigint, now double precision)
+JOIN pipeflow.runs AS ended ON ended.id = g.run_id AND ended.finished_at IS NOT NULL CROSS JOIN LATERAL (
+    SELECT o.id FROM pipeflow.runs AS o WHERE o.lane = ended.lane AND o.finished_at IS NULL ORDER BY o.id LIMIT 1
+) AS head
+WHERE r.id = head.id AND r.status = 'pending' AND r.due_at IS NULL
+RETURNING g.run_id, {prefixed(RUN_COLUMNS, "r")}
 """
 
 
-async def _close_many(work: Work, calls: Sequence[tuple[Closing, Owned, float]]) -> list[Run | None]:
+async def _close_many(work: Work, calls: Sequence[tuple[Closing, Owned, float]]) -> Later:
     """Close attempts; give each the run that its end made due."""
-    found = await work.rows(
-        "SELECT id, lane, partition, tries FROM pipeflow.runs WHERE id = ANY(%s::bigint[]) AND status = 'running'",
-        [call[0].run_id for call in calls],
-    )
-    running = {row[0]: _Running(*row) for row in found}
-    closed: list[tuple[Closing, float, _Running]] = []
+    owners = _Owners()
+    given: dict[int, dict[str, Any]] = {}
     for closing, owned, now in calls:
-        run = running.get(closing.run_id)
-        if run is not None and work.owns(owned, run.partition):
-            closed.append((closing, now, running.pop(closing.run_id)))
-    if not closed:
-        return [None] * len(calls)
-    await work.run(_CLOSE, many([_closing_row(*one) for one in closed]))
-    ended = {run.lane: now for closing, now, run in closed if closing.status in ENDED and run.lane is not None}
-    due = await advance(work, ended)
-    lanes = {closing.run_id: run.lane for closing, _, run in closed}
-    return [due.pop(lanes.get(closing.run_id) or "", None) for closing, _, _ in calls]
+        if closing.run_id not in given:
+            given[closing.run_id] = {"m": owners.number(owned), **_closing_row(closing, now)}
+    await work.send(_CLOSE, many(list(given.values())), many(owners.rows))
+    ended = [row for row in given.values() if row["finished_at"] is not None]
+    cursor = await work.send(_FOLLOWING, many(ended)) if ended else None
+
+    async def following() -> list[Run | None]:
+        found = await cursor.fetchall() if cursor is not None else ()
+        due = {row[0]: run_of(row[1:]) for row in found}
+        first = (due.pop(closing.run_id, None) for closing, _, _ in calls)
+        return [None if run is None or run.parked else run for run in first]
+
+    return following
 
 
-close_attempts = Operation(_close_many, runs=lambda closing, *_: (closing.run_id,))
+close_attempts = Operation(_close_many, runs=lambda closing, *_: (closing.run_id,), sends=True)
 
 
-def _closing_row(closing: Closing, now: float, run: _Running) -> dict[str, Any]:
+def _closing_row(closing: Closing, now: float) -> dict[str, Any]:
     ended = closing.status in ENDED
     return {
-        "run_id": run.id,
-        "number": run.tries,
+        "run_id": closing.run_id,
         "now": now,
         "outcome": closing.outcome,
         "status": closing.status if ended else "pending",
