@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
-import re
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 from pipeflow.errors import ConfigError
-from pipeflow.naming import ACCOUNT, ACCOUNT_VERBS, NOUNS, known_names
+from pipeflow.injection import Argument, arguments_of, check_records
+from pipeflow.patterns import check_pattern, fits, needs_of
 from pipeflow.predicates import Predicate
+from pipeflow.schedules import check_cron, seconds_of
 
 F = TypeVar("F", bound=Callable[..., Any])
-Argument = Literal["event", "client", "run", "account", "logger"]
 
 DEFAULT_TIMEOUT = 300.0
-_INJECTED: Mapping[str, Argument] = {
-    "pipeflow.events.Event": "event",
-    "pipeflow.client.client.Client": "client",
-    "pipeflow.store.base.Run": "run",
-    "pipeflow.store.base.Account": "account",
-    "logging.Logger": "logger",
-}
-_WHAT_MAY_STAND = "Event (or Event[Deal] and its like), Client, Run, Account, logging.Logger"
-_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
-_PATTERN = re.compile(r"(\*|[A-Za-z_]+)(?:\.(\*|[a-z_]+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +43,7 @@ class Handler:
 
     def matches(self, names: Sequence[str]) -> bool:
         """Say whether one of an event's names fits one of the patterns."""
-        return any(_fits(pattern, name) for pattern in self.patterns for name in names)
+        return any(fits(pattern, name) for pattern in self.patterns for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +103,8 @@ class Registry:
 
     def needs(self) -> set[tuple[str, str]]:
         """Say which deliveries the handlers need, as (action, noun) in our words; `*` stands for all."""
-        return {need for handler in self.handlers.values() for pattern in handler.patterns for need in _needs(pattern)}
+        patterns = {pattern for handler in self.handlers.values() for pattern in handler.patterns}
+        return {need for pattern in patterns for need in needs_of(pattern)}
 
 
 _collecting: ContextVar[Registry | None] = ContextVar("_collecting", default=None)
@@ -149,13 +136,13 @@ def on(
         if not patterns:
             raise ConfigError(f"{where}: @on needs a pattern, such as @on('deal.updated').")
         for pattern in patterns:
-            _check_pattern(pattern, where)
+            check_pattern(pattern, where)
         if when is not None and not isinstance(when, Predicate):
             raise ConfigError(
                 f"{where}: when= takes a predicate, such as changed('stage_id') or record(lambda deal: …)."
             )
-        arguments, record_types = _arguments(function, where)
-        _check_records(record_types, patterns, where)
+        arguments, record_types = arguments_of(function, where)
+        check_records(record_types, patterns, where)
         file, line = _place(function)
         _register(
             Handler(
@@ -187,7 +174,7 @@ def every(interval: str | timedelta, *, name: str | None = None, timeout: float 
     """
 
     def register(function: F) -> F:
-        seconds = _seconds(interval, _where(function))
+        seconds = seconds_of(interval, _where(function))
         _register(_job(function, name, timeout, every=seconds))
         return function
 
@@ -206,7 +193,7 @@ def cron(
     """
 
     def register(function: F) -> F:
-        _check_cron(expression, timezone, _where(function))
+        check_cron(expression, timezone, _where(function))
         _register(_job(function, name, timeout, cron=expression, timezone=timezone))
         return function
 
@@ -232,7 +219,7 @@ def _job(
     cron: str | None = None,
     timezone: str | None = None,
 ) -> Job:
-    arguments, _ = _arguments(function, _where(function))
+    arguments, _ = arguments_of(function, _where(function))
     file, line = _place(function)
     return Job(
         name=name or _name(function),
@@ -266,147 +253,6 @@ def _name(function: Callable[..., Any]) -> str:
 
 def _summary(function: Callable[..., Any]) -> str:
     return (inspect.getdoc(function) or "").partition("\n")[0]
-
-
-def _arguments(function: Callable[..., Any], where: str) -> tuple[dict[str, Argument], tuple[type, ...]]:
-    """Decide by annotation what each parameter is given, and which records its event may carry."""
-    try:
-        hints = typing.get_type_hints(function)
-    except NameError as unknown:
-        raise ConfigError(
-            f"{where}: {unknown}; import what its annotations name. It may take {_WHAT_MAY_STAND}."
-        ) from None
-    arguments: dict[str, Argument] = {}
-    records: tuple[type, ...] = ()
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise ConfigError(f"{where}: *{parameter.name} is given nothing; name what you need: {_WHAT_MAY_STAND}.")
-        annotation = hints.get(parameter.name)
-        origin = get_origin(annotation) or annotation
-        given = _INJECTED.get(f"{getattr(origin, '__module__', '')}.{getattr(origin, '__qualname__', '')}")
-        if given is None:
-            raise ConfigError(
-                f"{where}: parameter {parameter.name!r} "
-                f"{'has no annotation' if annotation is None else f'asks for {annotation!r}, which nobody gives'}; "
-                f"it may be annotated with {_WHAT_MAY_STAND}."
-            )
-        arguments[parameter.name] = given
-        if given == "event":
-            records = _record_types(annotation)
-    if "client" in arguments.values() and not inspect.iscoroutinefunction(function):
-        raise ConfigError(f"{where}: a function that takes a Client must be awaited: write `async def`.")
-    return arguments, records
-
-
-def _record_types(annotation: Any) -> tuple[type, ...]:
-    types_: list[type] = []
-    for argument in get_args(annotation):
-        parts = get_args(argument) if get_origin(argument) in (Union, types.UnionType) else (argument,)
-        types_.extend(part for part in parts if isinstance(part, type) and part is not type(None))
-    return tuple(types_)
-
-
-def _check_records(record_types: tuple[type, ...], patterns: tuple[str, ...], where: str) -> None:
-    """Refuse a record type that no pattern can deliver, and a pattern whose record none of the types fits."""
-    if not record_types:
-        return
-    from pipeflow.records import RECORDS, Record
-
-    if Record in record_types:
-        return
-    nouns = {pattern.partition(".")[0] for pattern in patterns}
-    kinds = {kind: model for kind, model in RECORDS.items() if "*" in nouns or kind in nouns}
-    delivered = set(kinds.values())
-    for model in record_types:
-        if model in RECORDS.values() and model not in delivered:
-            fitting = ", ".join(sorted(f"Event[{kind.__name__}]" for kind in delivered)) or "Event"
-            raise ConfigError(
-                f"{where}: {', '.join(patterns)} never carries a {model.__name__}; annotate the event as {fitting}."
-            )
-
-
-def _check_pattern(pattern: Any, where: str) -> None:
-    matched = _PATTERN.fullmatch(pattern) if isinstance(pattern, str) else None
-    if matched is None:
-        raise ConfigError(f"{where}: {pattern!r} is no pattern; write noun.verb, such as 'deal.updated' or 'deal.*'.")
-    noun, verb = matched.groups()
-    known = known_names()
-    near: list[str] = []
-    if noun not in ("*", ACCOUNT, *NOUNS):
-        near = difflib.get_close_matches(noun, NOUNS, 1, 0.7)
-        near = [f"{near[0]}.{verb}" if verb else near[0]] if near else []
-        if not near:
-            return
-    elif verb in (None, "*"):
-        return
-    elif noun == "*":
-        verbs = {name.partition(".")[2] for name in known}
-        if verb in verbs:
-            return
-        near = [f"*.{close}" for close in difflib.get_close_matches(verb, verbs, 1)]
-    elif pattern in known:
-        return
-    else:
-        near = difflib.get_close_matches(pattern, known, 3)
-    meant = (
-        f"did you mean {' or '.join(near)}?" if near else "events end in .added, .updated, .deleted or a derived verb."
-    )
-    raise ConfigError(f"{where}: nothing is called {pattern!r}; {meant}")
-
-
-@lru_cache(maxsize=4096)
-def _fits(pattern: str, name: str) -> bool:
-    if pattern == "*":
-        return True
-    wanted_noun, _, wanted_verb = pattern.partition(".")
-    noun, _, verb = name.partition(".")
-    return wanted_noun in ("*", noun) and (wanted_verb in ("", "*") or wanted_verb == verb)
-
-
-def _needs(pattern: str) -> list[tuple[str, str]]:
-    noun, _, verb = pattern.partition(".")
-    if noun == ACCOUNT or verb in ACCOUNT_VERBS:
-        return []
-    if verb in ("added", "updated", "deleted", "*", ""):
-        return [(verb or "*", noun)]
-    if verb in ("won", "lost", "completed"):
-        return [("added", noun), ("updated", noun)]
-    if verb == "converted":
-        return [("added", "deal"), ("deleted", "lead")]
-    if verb == "merged":
-        return [("updated", noun), ("deleted", noun)]
-    return [("updated", noun)]
-
-
-def _seconds(interval: str | timedelta, where: str) -> float:
-    if isinstance(interval, timedelta):
-        seconds = interval.total_seconds()
-    else:
-        matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?)?\s*(second|minute|hour|day|week)s?\s*", str(interval))
-        if matched is None:
-            raise ConfigError(f"{where}: {interval!r} is no interval; write '5 minutes', '1 hour' or a timedelta.")
-        seconds = float(matched[1] or 1) * _UNITS[matched[2]]
-    if seconds < 1:
-        raise ConfigError(f"{where}: an interval is at least a second; {interval!r} is shorter.")
-    return seconds
-
-
-def _check_cron(expression: Any, timezone: str | None, where: str) -> None:
-    if not isinstance(expression, str) or len(expression.split()) != 5:
-        raise ConfigError(
-            f"{where}: {expression!r} is no cron expression; write five fields: minute hour day month weekday, "
-            "such as '0 8 * * MON-FRI'."
-        )
-    if timezone in (None, "account"):
-        return
-    from zoneinfo import ZoneInfo
-
-    try:
-        ZoneInfo(timezone)
-    except (KeyError, ValueError, OSError):
-        raise ConfigError(
-            f"{where}: {timezone!r} is no time zone; write an IANA name such as 'Europe/Tallinn', or 'account'."
-        ) from None
 
 
 def logger_of(entry: Handler | Job) -> logging.Logger:

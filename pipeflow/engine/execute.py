@@ -23,7 +23,8 @@ from pipeflow.engine.threads import in_thread, leave_if_forked
 from pipeflow.engine.writes import Ledger, RunWrites
 from pipeflow.errors import NotConnected, StoreUnavailable
 from pipeflow.events import Event, FieldNames, Payload, build_event, normalise
-from pipeflow.registry import Argument, Handler, Job, logger_of
+from pipeflow.injection import Argument
+from pipeflow.registry import Handler, Job, logger_of
 from pipeflow.store.base import Account, Closing, Run, Store, StoredEvent
 
 AGAIN_SECONDS = 1.0
