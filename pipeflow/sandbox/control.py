@@ -50,8 +50,10 @@ class Control:
             return Answer({"error": incoming.broken.message}, 400)
         try:
             return Answer(await door(self, incoming, incoming.object))
-        except (ValueError, TypeError, KeyError) as error:
-            return Answer({"error": str(error.args[0] if error.args else error)}, 400)
+        except KeyError as error:
+            return Answer({"error": f"{error.args[0]} is missing in the body"}, 400)
+        except (ValueError, TypeError) as error:
+            return Answer({"error": str(error)}, 400)
         except RefusedError as refused:
             return Answer({"error": refused.message}, refused.status)
         finally:
@@ -60,6 +62,12 @@ class Control:
 
     def _home(self, body: Record) -> Company:
         return self._sandbox.home(body.get("company"))
+
+    def _webhook(self, body: Record) -> tuple[Company, Record]:
+        company, number = self._home(body), int(body["id"])
+        if number not in company.webhooks:
+            raise ValueError(f"{company.domain} has no webhook {number}; GET /_sandbox/webhooks lists them")
+        return company, company.webhooks[number]
 
     # What is there
 
@@ -145,13 +153,12 @@ class Control:
         ]
 
     async def _remove_webhook(self, incoming: Incoming, body: Record) -> Any:
-        company = self._home(body)
-        webhook = company.webhooks[int(body["id"])]
+        company, webhook = self._webhook(body)
         self._sandbox.webhooks.remove(company, webhook, body.get("reason"))
         return shown(webhook)
 
     async def _ban_webhook(self, incoming: Incoming, body: Record) -> Any:
-        webhook = self._home(body).webhooks[int(body["id"])]
+        _, webhook = self._webhook(body)
         self._sandbox.webhooks.ban(webhook)
         return shown(webhook)
 

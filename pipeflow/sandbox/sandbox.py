@@ -187,7 +187,7 @@ class Sandbox:
         if domain is None:
             return self.company
         if domain not in self.companies:
-            raise KeyError(f"there is no company {domain}; there are {', '.join(self.companies)}")
+            raise ValueError(f"there is no company {domain}; there are {', '.join(self.companies)}")
         return self.companies[domain]
 
     # Life
