@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import statistics
 import tempfile
 import time
@@ -74,6 +75,8 @@ async def build(store: Store, path: Path) -> Engine:
     settings = Settings.load(secret_key=KEY, database_url=f"sqlite:///{path}")
     credentials = vault.encrypt(b"a token that is never sent")
     await store.save_account(Account(0, COMPANY, 1, "token", acting=True, credentials=credentials))
+    fields = json.loads(TEMPLATE.replace("#DEAL", "1"))["data"]["custom_fields"]
+    await store.save_fields(COMPANY, "deal", json.dumps([[key, key, "varchar", []] for key in fields]).encode(), 1.0)
     return Engine(store, DEFAULT, settings, Accounts(store, vault, settings))
 
 

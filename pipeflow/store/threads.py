@@ -26,7 +26,7 @@ Many = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
 Read = Callable[..., Any]
 
 LOOK_EVERY = 0.2
-WORTH_A_COMMIT = 24
+DELIVERIES_WORTH_A_COMMIT = 24
 ENOUGH_AT_ONCE = 2_000
 _UNKNOWN = -1
 
@@ -84,9 +84,9 @@ class _Thread(ABC):
         if not self._submitted:
             self._loop.call_soon(self.flush)
         self._submitted.append(wanted)
-        if len(self._submitted) >= WORTH_A_COMMIT:
+        if wakes and len(self._submitted) >= DELIVERIES_WORTH_A_COMMIT:
             self.flush()
-            time.sleep(0)  # the thread gets the interpreter, and commits these while the loop goes on with the others
+            time.sleep(0)  # the thread gets the interpreter, and commits these while the loop reads other deliveries
         return wanted.future
 
     @abstractmethod
