@@ -16,7 +16,7 @@ _FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
     ("hour", 0, 23, ()),
     ("day of the month", 1, 31, ()),
     ("month", 1, 12, _MONTHS),
-    ("weekday", 0, 7, _DAYS),
+    ("weekday", 0, 7, _DAYS),  # Sunday is 0 and 7
 )
 _PART = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d+))?")
 
@@ -59,11 +59,16 @@ def _is_part(part: str, least: int, most: int, words: tuple[str, ...]) -> bool:
         return False
     first, last, step = matched.groups()
     numbers = [_number(text, least, words) for text in (first, last) if text is not None]
-    if not all(number is not None and least <= number <= most for number in numbers):
+    known = [number for number in numbers if number is not None and least <= number <= most]
+    if len(known) < len(numbers):
         return False
-    if len(numbers) == 2 and words is not _DAYS and numbers[0] > numbers[1]:  # type: ignore[operator]  # both are known
+    if words is _DAYS:
+        return step is None or 1 <= int(step) <= len(_DAYS) - 1
+    if len({text in words for text in (first, last) if text}) == 2 or (first in words and step):
         return False
-    return step is None or 1 <= int(step) <= most - least
+    # A range that runs backwards, or a step beyond its end, is a slip: only weekdays go round.
+    span = (known[1] if len(known) == 2 else most) - (known[0] if known else least)
+    return span >= 0 and (step is None or 1 <= int(step) <= span)
 
 
 def _number(text: str, least: int, words: tuple[str, ...]) -> int | None:

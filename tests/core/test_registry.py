@@ -108,6 +108,16 @@ def test_intervals_are_words_or_timedeltas_and_jobs_may_ask_for_what_handlers_ma
     assert found.arguments == {"account": "account", "event": "event"}
 
 
+@pytest.mark.parametrize("part", ["0", "*/15", "5-50/10", "0,30", "59"])
+@pytest.mark.parametrize("days", ["* * *", "1-7 * MON", "*/2 JAN,DEC sun-tue", "31 2-10/4 7", "1 1 6-1/2", "* * */3"])
+def test_cron_expressions_that_are_accepted_are_understood_by_the_clock(part: str, days: str) -> None:
+    from pipeflow.engine.duetimes import DueTimes
+
+    def job() -> None: ...
+
+    assert DueTimes(registered(cron(f"{part} 8-18/2 {days}")(job))).after(0.0) is not None
+
+
 def test_functions_are_called_after_their_file_and_keep_a_name_through_a_move(tmp_path: Path) -> None:
     (tmp_path / "sales").mkdir()
     won = "@on('deal.won')\ndef tell(event: Event) -> None: ...\n"
@@ -219,7 +229,11 @@ def test_annotations_that_nobody_can_serve_are_refused_with_what_may_stand_there
         ("@every('0 seconds')", "at least a second"),
         ("@cron('0 8 * *')", "no cron expression; write five fields"),
         ("@cron('99 8 * * *')", "no cron expression"),
-        ("@cron('0 8 * * MONDAY')", "no cron expression"),
+        ("@cron('0 8 * * MONDAY')", "'MONDAY' is no weekday: write *, 0-7, SUN-SAT, a range"),
+        ("@cron('0 8 * JAN-3 *')", "'JAN-3' is no month"),
+        ("@cron('0 18-8 * * *')", "'18-8' is no hour"),
+        ("@cron('50/20 8 * * *')", "'50/20' is no minute"),
+        ("@cron('0 8 */0 * *')", "is no day of the month"),
         ("@cron('0 8 * * *', timezone='Europe/Talinn')", "no time zone; write an IANA name"),
     ],
 )
