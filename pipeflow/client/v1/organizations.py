@@ -455,7 +455,7 @@ class OrganizationsApi(OrganizationsKept):
         self,
         *,
         term: str,
-        fields: Literal["address", "custom_fields", "notes", "name"] | str | Unset | None = UNSET,
+        fields: Literal["address", "custom_fields", "notes", "name"] | str | Sequence[str] | Unset | None = UNSET,
         exact_match: bool | Unset | None = UNSET,
         start: int | Unset | None = UNSET,
         limit: int | Unset | None = UNSET,

@@ -507,7 +507,7 @@ class PersonsApi(PersonsKept):
         self,
         *,
         term: str,
-        fields: Fields | str | Unset | None = UNSET,
+        fields: Fields | str | Sequence[str] | Unset | None = UNSET,
         exact_match: bool | Unset | None = UNSET,
         organization_id: int | Unset | None = UNSET,
         include_fields: Literal["person.picture"] | str | Sequence[str] | Unset | None = UNSET,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -36,7 +37,7 @@ class RecentsApi(Resource):
         self,
         *,
         since_timestamp: datetime | str,
-        items: Items | str | Unset | None = UNSET,
+        items: Items | str | Sequence[str] | Unset | None = UNSET,
         start: int | Unset | None = UNSET,
         limit: int | Unset | None = UNSET,
     ) -> Page[models.Recent]:

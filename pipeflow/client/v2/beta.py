@@ -400,7 +400,7 @@ class BetaApi(Resource):
         self,
         *,
         term: str,
-        fields: Fields | str | Unset | None = UNSET,
+        fields: Fields | str | Sequence[str] | Unset | None = UNSET,
         exact_match: bool | Unset | None = UNSET,
         person_id: int | Unset | None = UNSET,
         organization_id: int | Unset | None = UNSET,

@@ -415,7 +415,7 @@ class DealsApi(Resource):
         self,
         *,
         term: str,
-        fields: Literal["custom_fields", "notes", "title"] | str | Unset | None = UNSET,
+        fields: Literal["custom_fields", "notes", "title"] | str | Sequence[str] | Unset | None = UNSET,
         exact_match: bool | Unset | None = UNSET,
         person_id: int | Unset | None = UNSET,
         organization_id: int | Unset | None = UNSET,

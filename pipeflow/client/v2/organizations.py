@@ -264,7 +264,7 @@ class OrganizationsApi(Resource):
         self,
         *,
         term: str,
-        fields: Literal["address", "custom_fields", "notes", "name"] | str | Unset | None = UNSET,
+        fields: Literal["address", "custom_fields", "notes", "name"] | str | Sequence[str] | Unset | None = UNSET,
         exact_match: bool | Unset | None = UNSET,
         limit: int | Unset | None = UNSET,
         cursor: str | Unset | None = UNSET,

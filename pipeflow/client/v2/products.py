@@ -304,7 +304,7 @@ class ProductsApi(Resource):
         self,
         *,
         term: str,
-        fields: Literal["code", "custom_fields", "name"] | str | Unset | None = UNSET,
+        fields: Literal["code", "custom_fields", "name"] | str | Sequence[str] | Unset | None = UNSET,
         exact_match: bool | Unset | None = UNSET,
         include_fields: Literal["product.price"] | str | Sequence[str] | Unset | None = UNSET,
         limit: int | Unset | None = UNSET,

@@ -207,7 +207,7 @@ class ProjectsApi(Resource):
         self,
         *,
         term: str,
-        fields: Fields | str | Unset | None = UNSET,
+        fields: Fields | str | Sequence[str] | Unset | None = UNSET,
         exact_match: bool | Unset | None = UNSET,
         person_id: int | Unset | None = UNSET,
         organization_id: int | Unset | None = UNSET,
