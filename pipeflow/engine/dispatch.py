@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pipeflow.engine.halves import MERGED, Halves, named
 from pipeflow.engine.twins import is_stale, is_twin, state_after
 from pipeflow.engine.writes import Cause, Hold, Ledger
 from pipeflow.events import names_of, normalise
@@ -28,6 +29,8 @@ class Dispatcher:
         self._store = store
         self._registry = registry
         self._ledger = ledger
+        self._halves = Halves(store, ledger.clock)
+        self._seconds: set[int] = set()
 
     async def step(self, owned: Owned, now: float) -> tuple[list[StoredEvent], list[Run]]:
         """Dispatch the next events, oldest first; give them as they are stored now, and the runs made."""
@@ -51,6 +54,7 @@ class Dispatcher:
         """Decide for all events but those that are held back."""
         known = await self._store.records({_key(event) for event in events})
         await self._ledger.prepare(events)
+        self._seconds = await self._halves.seconds_among(events)
         decided: list[tuple[StoredEvent, Dispatch]] = []
         for event in events:
             decision = None if held and _key(event) in held else self._decide(event, known)
@@ -67,10 +71,12 @@ class Dispatcher:
             payload = normalise(event.raw)
         except ValueError:
             return Dispatch(event.id, (event.name,), "unreadable")
-        names = names_of(payload)
+        names = named(names_of(payload), is_second=event.id in self._seconds)
         before = known.get(_key(event))
         if is_twin(event, payload, before):
-            return Dispatch(event.id, names, "twin")
+            # Polling saw what became of the record, but not that it was merged.
+            runs = self._runs(event, [name for name in names if name.endswith(MERGED)])
+            return Dispatch(event.id, names, "dispatched" if runs else "twin", runs=runs)
         runs = self._runs(event, names)
         cause = self._ledger.judge(event, payload, is_new=before is None) if runs else None
         if isinstance(cause, Hold):

@@ -1,8 +1,10 @@
-"""What polling told before its delivery came: the late twins, and the state that an event leaves. Imports store rows.
+"""What was told before: late twins of what polling found, copies by a second webhook. Imports store rows and shapes.
 
 Polling tells the changes of a record in one event: all that happened after what was known (`polled_from`) up to its
 last update (`polled_to`). A delivery of one of them that comes later tells nothing new. Pipedrive's times are whole
 seconds: a delivery of the very second of `polled_to` is a twin only where it tells the state that polling saw.
+
+Where several webhooks of ours tell one event, as while one replaces another, its copies may have ids of their own.
 """
 
 from __future__ import annotations
@@ -18,8 +20,12 @@ from pipeflow.store.base import RecordState, StoredEvent
 
 
 def is_twin(event: StoredEvent, payload: Payload, before: RecordState | None) -> bool:
-    """Say whether an event is the late delivery of a change that polling told already."""
-    if event.source != "delivery" or before is None or before.polled_to is None:
+    """Say whether a delivery tells what polling, or another delivery, told already."""
+    if event.source != "delivery" or before is None:
+        return False
+    if before.source == "delivery" and event.update_time is not None and event.update_time == before.update_time:
+        return _is_copy(event, payload, before)
+    if before.polled_to is None:
         return False
     if event.action == "deleted":
         return before.deleted and before.source == "poll"
@@ -30,6 +36,15 @@ def is_twin(event: StoredEvent, payload: Payload, before: RecordState | None) ->
     if event.update_time < before.polled_to or before.update_time != before.polled_to:
         return True
     return not differences(event.kind, payload.data or {}, _read(before.state))
+
+
+def _is_copy(event: StoredEvent, payload: Payload, before: RecordState) -> bool:
+    """Say whether the last event of the record was this one: a change cannot lead twice to the state it led to."""
+    if event.action == "deleted" or before.deleted:
+        return event.action == "deleted" and before.deleted
+    if event.action == "updated" and not differences(event.kind, payload.data or {}, payload.previous or {}):
+        return False
+    return before.state == orjson.dumps(payload.state)
 
 
 def is_stale(event: StoredEvent, before: RecordState | None) -> bool:

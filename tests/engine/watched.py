@@ -80,11 +80,11 @@ class Watched:
         await self.dispatch()
         return proof
 
-    async def deliver(self, *changes: Change) -> list[int | None]:
-        """Let deliveries of these changes arrive, and dispatch them."""
+    async def deliver(self, *changes: Change, event_id: str | None = None) -> list[int | None]:
+        """Let deliveries of these changes arrive, and dispatch them; `event_id`: by a webhook that numbers its own."""
         events = []
         for change in changes:
-            raw = orjson.dumps(Telling(self.sandbox.company, change).body(_HOOK, change.event_id))
+            raw = orjson.dumps(Telling(self.sandbox.company, change).body(_HOOK, event_id or change.event_id))
             head = read_delivery(raw, self.company, self.clock())
             fields = {name: getattr(head, name) for name in NewEvent._fields if hasattr(head, name)}
             events.append(NewEvent(**fields, source="delivery", raw=raw, received_at=self.clock()))
