@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from pipeflow.client.auth import Configuration, TokenSource
 from pipeflow.client.current import CurrentResources
 from pipeflow.client.fields import Fields
-from pipeflow.client.transport import Transport, close_connections
+from pipeflow.client.transport import Transport, client_closed, client_opened
 from pipeflow.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class Client(CurrentResources):
             self.transport.captures.remove(sent)
 
     async def __aenter__(self) -> Self:
+        client_opened()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await close_connections()
+        await client_closed()

@@ -249,7 +249,8 @@ class OAuth2Configuration:
 
     async def _post(self, path: str, form: Mapping[str, str]) -> Reply:
         """Post a form with the app's credentials: again after a 5xx, or where it never left."""
-        from pipeflow.client.transport import TRIES, back_off, post_form
+        from pipeflow.client.retrying import TRIES, back_off
+        from pipeflow.client.transport import post_form
 
         pair = base64.b64encode(f"{self.client_id}:{self._client_secret}".encode()).decode()
         tries = 1

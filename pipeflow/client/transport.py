@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,31 +13,15 @@ from urllib.parse import quote, urlencode, urlsplit
 from weakref import WeakKeyDictionary
 
 from pipeflow.catalog import Operation
-from pipeflow.client.answers import Response, check
+from pipeflow.client.answers import Response
 from pipeflow.client.auth import TIMEOUT, Configuration, TokenSource, bearer
-from pipeflow.client.limits import (
-    BLOCKED_SECONDS,
-    LONGEST_WAIT,
-    SPENT_SECONDS,
-    WINDOW,
-    Call,
-    Governor,
-    Turn,
-    governor_of,
-)
+from pipeflow.client.limits import Call, Governor, Turn, governor_of
 from pipeflow.client.model import UNSET
-from pipeflow.client.refusals import read_body, wait_of
+from pipeflow.client.refusals import read_body
+from pipeflow.client.retrying import TRIES, asked_for, back_off, judge, may_repeat, may_wait
 from pipeflow.client.streams import receive
 from pipeflow.client.wire import Outgoing, prepare
-from pipeflow.errors import (
-    Blocked,
-    ClientError,
-    ConnectionFailed,
-    DailyBudgetSpent,
-    RateLimited,
-    ServerError,
-    TimedOut,
-)
+from pipeflow.errors import ClientError, ConnectionFailed, RateLimited, ServerError, TimedOut
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -49,13 +32,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pipeflow.client")
 
-TRIES = 3
 CONNECTIONS = 100
-SPREAD = 0.25
 SHORTEST_SECRET = 8
 _HEADERS = {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": "pipeflow"}
-_REPEATABLE = frozenset({"GET", "PUT", "PATCH", "DELETE"})
-_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None, Backend]] = WeakKeyDictionary()
+
+
+@dataclass(slots=True)
+class Connections:
+    """The connections of one loop, by proxy; how many clients are open as context managers, and calls on their way."""
+
+    pools: dict[str | None, Backend] = field(default_factory=dict)
+    clients: int = 0
+    flying: int = 0
+
+
+_connections: WeakKeyDictionary[asyncio.AbstractEventLoop, Connections] = WeakKeyDictionary()
 
 
 class Observer(Protocol):
@@ -138,11 +129,11 @@ class Transport:
             try:
                 return await self._admitted(outgoing, governor)
             except RateLimited as error:
-                waited += _may_wait(error, waited, governor)
+                waited += may_wait(error, waited, governor)
             except (ConnectionFailed, ServerError) as error:
-                if tries >= TRIES or not _may_repeat(outgoing.operation, error):
+                if tries >= TRIES or not may_repeat(outgoing.operation, error):
                     raise
-                pause = max(back_off(tries), _asked_for(error))
+                pause = max(back_off(tries), asked_for(error))
                 tries += 1
                 log.info("%s %s again in %.1f s", outgoing.operation.method, outgoing.path, pause)
                 await self._sleep(pause)
@@ -165,7 +156,7 @@ class Transport:
             renewed = await self.configuration.renew(token)
             turn = await governor.admit(call)
             response = await self._once(outgoing, self.configuration.base_url, bearer(renewed), turn)
-        _judge(response, governor)
+        judge(response, governor)
         return response
 
     async def _once(self, outgoing: Outgoing, root: str, credentials: Mapping[str, str], turn: Turn) -> Response:
@@ -180,12 +171,11 @@ class Transport:
             request["files"] = [*outgoing.files.items(), *fields]
         elif outgoing.form:
             request["data"] = outgoing.form
-        call = _Call(
-            operation.method, root, outgoing.path, self.timeout, _pool(self._backend, root), turn, outgoing.query
-        )
         sent = True
         try:
-            reply = await (call.download(request, outgoing) if operation.result == "bytes" else call.ask(request))
+            with _lent(self._backend, root) as pool:
+                call = _Call(operation.method, root, outgoing.path, self.timeout, pool, turn, outgoing.query)
+                reply = await (call.download(request, outgoing) if operation.result == "bytes" else call.ask(request))
             turn.answered(reply.headers)
         except ConnectionFailed as error:
             sent = error.sent
@@ -315,30 +305,35 @@ async def post_form(
     backend: Backend | None,
 ) -> Reply:
     """Post a form to somewhere that is no operation of the API; raises ConnectionFailed."""
-    call = _Call("POST", root, path, patience, _pool(backend, root))
-    return await call.ask({"data": dict(form), "headers": {**_HEADERS, **headers}})
+    with _lent(backend, root) as pool:
+        call = _Call("POST", root, path, patience, pool)
+        return await call.ask({"data": dict(form), "headers": {**_HEADERS, **headers}})
 
 
-def back_off(tries: int) -> float:
-    """Give the seconds to wait before another try; spread, so that many do not come back at once."""
-    return float(0.25 * 4 ** (tries - 1) * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
-
-
-def _pool(backend: Backend | None, root: str) -> Backend:
-    """Give the connections of this loop: shared by all clients, unless a backend replaces the network.
+@contextmanager
+def _lent(backend: Backend | None, root: str) -> Iterator[Backend]:
+    """Lend the connections of this loop: shared by all clients, unless a backend replaces the network.
 
     They stand below httpx's own client: its cookies would be shared by all accounts, and it costs as much again.
     """
     import httpx
 
     if backend is not None:
-        return backend
-    pools = _pools.setdefault(asyncio.get_running_loop(), {})
-    proxy = _proxy_of(root)
-    if proxy not in pools:
+        yield backend
+        return
+    ours, proxy = _ours(), _proxy_of(root)
+    if proxy not in ours.pools:
         limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-        pools[proxy] = httpx.AsyncHTTPTransport(limits=limits, proxy=proxy)
-    return pools[proxy]
+        ours.pools[proxy] = httpx.AsyncHTTPTransport(limits=limits, proxy=proxy)
+    ours.flying += 1
+    try:
+        yield ours.pools[proxy]
+    finally:
+        ours.flying -= 1
+
+
+def _ours() -> Connections:
+    return _connections.setdefault(asyncio.get_running_loop(), Connections())
 
 
 @lru_cache(maxsize=1024)
@@ -353,54 +348,25 @@ def _proxy_of(root: str) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
+def client_opened() -> None:
+    """Keep the connections of this loop until as many clients have gone as came."""
+    _ours().clients += 1
+
+
+async def client_closed() -> None:
+    """Close the connections of this loop with the last client, unless somebody's call is on its way."""
+    ours = _ours()
+    ours.clients -= 1
+    if ours.clients <= 0 and not ours.flying:
+        await close_connections()
+
+
 async def close_connections() -> None:
     """Close the connections that the clients of this loop share."""
-    for pool in _pools.pop(asyncio.get_running_loop(), {}).values():
+    ours = _ours()
+    pools, ours.pools = ours.pools, {}
+    for pool in pools.values():
         await pool.aclose()
-
-
-def _judge(response: Response, governor: Governor) -> None:
-    """Raise the error that an answer stands for, and stop the whole account where it says so."""
-    try:
-        check(response)
-    except Blocked as error:
-        governor.close(error, BLOCKED_SECONDS)
-        raise
-    except DailyBudgetSpent as error:
-        governor.close(error, SPENT_SECONDS)
-        raise
-    except RateLimited as error:
-        error.retry_after = error.retry_after or WINDOW
-        governor.close(error, error.retry_after + random.uniform(0, SPREAD))  # noqa: S311  # spreads tries, no secret
-        raise
-
-
-def _may_wait(error: RateLimited, waited: float, governor: Governor) -> float:
-    """Give the seconds that a refusal is waited for; raise what may not be waited for."""
-    pause = error.retry_after
-    if isinstance(error, DailyBudgetSpent) or pause is None:
-        raise error
-    if waited and error.headers.get("x-ratelimit-remaining", "0") != "0":
-        text = f"{error} It was waited for, and there is room in the burst limit: the day's API tokens are spent."
-        details: dict[str, Any] = {"status": error.status, "body": error.body, "headers": error.headers}
-        spent = DailyBudgetSpent(text, method=error.method, path=error.path, **details)
-        governor.close(spent, SPENT_SECONDS)
-        raise spent from error
-    if waited + pause > LONGEST_WAIT:
-        raise error
-    return pause
-
-
-def _asked_for(error: ClientError) -> float:
-    """Give the pause that a 503 asks for, as far as it is waited."""
-    headers = error.headers if isinstance(error, ServerError) else {}
-    return min(LONGEST_WAIT, wait_of(headers)) if "retry-after" in headers else 0.0
-
-
-def _may_repeat(operation: Operation, error: ClientError) -> bool:
-    if operation.method in _REPEATABLE:
-        return True
-    return isinstance(error, ConnectionFailed) and not error.sent
 
 
 def _headers_of(answer: httpx.Response) -> dict[str, str]:
