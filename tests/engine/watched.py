@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from pipeflow.client.client import close_connections
+from pipeflow.client.transport import close_connections
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.dispatch import Dispatcher
 from pipeflow.engine.reconcile import Reconciler
