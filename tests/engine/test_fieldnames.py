@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from pipeflow.client.client import close_connections
+from pipeflow.client.transport import close_connections
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.worker import Engine
 from pipeflow.events import read_delivery
