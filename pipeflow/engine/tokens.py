@@ -38,6 +38,7 @@ REFUSAL_SECONDS = 60.0
 AGAIN_SECONDS = 30.0
 """After an early refresh that failed, the token that still lives serves for so long before the next try."""
 LIFE_SECONDS = 3600.0
+GONE = "Pipedrive no longer accepts its grant"
 
 log = logging.getLogger("pipeflow.accounts")
 
@@ -225,7 +226,8 @@ class Tokens:
         except TimeoutError:
             raise TimedOut(f"POST /oauth/token: no answer within {ANSWER_SECONDS:g} s.", path="/oauth/token") from None
         except NotConnected as error:
-            return await self._lost(account, grant, str(error))
+            log.info("Account %d: %s", account_id, error)
+            return await self._lost(account, grant)
         return await self._save(account, grant, token)
 
     async def _exchange(self, grant: Grant) -> Token:
@@ -265,24 +267,23 @@ class Tokens:
             )
         return root or account.api_domain
 
-    async def _lost(self, account: Account, grant: Grant, why: str) -> Held:
+    async def _lost(self, account: Account, grant: Grant) -> Held:
         """Believe that the grant is gone only if nobody else has refreshed or connected; tell it once, and loudly."""
         while True:
             account = await self._row(account.id)
             assert account.credentials is not None  # noqa: S101
             if Grant.opened(self._vault, account.credentials) != grant:
                 return self._keep(account)
-            marked = await need_reconnect(self._store, account, why, self._clock())
+            marked = await need_reconnect(self._store, account, GONE, self._clock())
             if marked is None:
                 continue
             company = account.company_name or f"company {account.company}"
             log.error(
                 "%s must be connected again: Pipedrive no longer accepts the grant of %s. Its runs wait and lose no "
-                "attempt; open %s/oauth/install, and they go on by themselves. (%s)",
+                "attempt; open %s/oauth/install, and they go on by themselves.",
                 company,
                 account.name or f"user {account.user_id}",
                 self._settings.public_url or "",
-                why,
                 extra={"company": account.company, "account": account.id},
             )
             self._held.pop(account.id, None)
@@ -339,9 +340,9 @@ def _not_connected(account: Account | None, account_id: int) -> NotConnected:
     if account is None:
         return NotConnected(f"There is no account {account_id} any more.")
     details: dict[str, Any] = {"account": name_of(account)}
-    status = account.status.replace("_", " ")
+    why = account.reason or account.status.replace("_", " ")
     return NotConnected(
-        f"The account of {account.name or account.user_id} at {account.company_name or account.company} is {status}: "
-        "connect it again at /oauth/install.",
+        f"The account of {account.name or account.user_id} at {account.company_name or account.company} cannot be used "
+        f"({why}): connect it again at /oauth/install.",
         **details,
     )
