@@ -110,7 +110,12 @@ class Settings(BaseSettings):
 
         Raises ConfigError, naming each wrong variable and what to write.
         """
-        given = {name: value for name, value in overrides.items() if value is not None}
+        # By their field's name, pydantic would let the environment win over them.
+        given = {
+            _variable(name) if name in cls.model_fields else name: value
+            for name, value in overrides.items()
+            if value is not None
+        }
         try:
             settings = cls(**given)
         except ValidationError as error:
