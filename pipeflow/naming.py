@@ -71,6 +71,14 @@ def _becomes_true(old: Any, new: Any) -> bool:
     return _is_true(new) and not _is_true(old)
 
 
+def _begins(old: Any, new: Any) -> bool:
+    return not old and bool(new)
+
+
+def _ends(old: Any, new: Any) -> bool:
+    return bool(old) and not new
+
+
 def _becomes_false(old: Any, new: Any) -> bool:
     return _is_true(old) and not _is_true(new)
 
@@ -99,7 +107,9 @@ RULES: tuple[Rule, ...] = (
     Rule("deal", "pipeline_changed", "pipeline_id", _differs),
     Rule("deal", "owner_changed", "owner_id", _differs),
     Rule("deal", "archived", "is_archived", _becomes_true),
+    Rule("deal", "archived", "archive_time", _begins),
     Rule("deal", "unarchived", "is_archived", _becomes_false),
+    Rule("deal", "unarchived", "archive_time", _ends),
     Rule("lead", "owner_changed", "owner_id", _differs),
     Rule("lead", "archived", "is_archived", _becomes_true),
     Rule("lead", "unarchived", "is_archived", _becomes_false),
@@ -141,16 +151,9 @@ def derived_names(
                 yield f"{kind}.{rule.verb}"
     if meta.get("merged_to_id") or meta.get("merged_from_id"):
         yield f"{kind}.merged"
-    if is_conversion(kind, action, data):
-        yield "lead.converted"
 
 
 def _changed(kind: str, data: Mapping[str, Any], previous: Mapping[str, Any]) -> Iterator[str]:
     for rule in _BY_NOUN.get(kind, ()):
         if rule.field in previous and rule.holds(previous[rule.field], data.get(rule.field)):
             yield f"{kind}.{rule.verb}"
-
-
-def is_conversion(kind: str, action: str, data: Mapping[str, Any] | None) -> bool:
-    """Say whether this event tells that a lead became a deal: the deal that names the lead it was made from."""
-    return kind == "deal" and action == "added" and bool((data or {}).get("source_lead_id"))

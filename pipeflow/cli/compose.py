@@ -189,6 +189,7 @@ def build_service(
 ) -> Service:
     """Put together what `run` needs; opens and starts nothing. `poll`: look every so many seconds, without webhooks."""
     from pipeflow.engine.accounts import Accounts
+    from pipeflow.engine.conversions import tell_conversions
     from pipeflow.engine.reconcile import Reconciler
     from pipeflow.engine.roster import Roster
     from pipeflow.engine.scheduler import Scheduler
@@ -200,6 +201,7 @@ def build_service(
     from pipeflow.vault import open_vault
 
     store = open_store(settings.database_url)
+    tell_conversions(registry, store, time.time)
     vault = open_vault(settings)
     accounts = Accounts(store, vault, settings)
     scheduler = Scheduler(store, registry, accounts)

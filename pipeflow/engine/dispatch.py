@@ -15,6 +15,7 @@ from pipeflow.store.base import Dispatch, NewRun, Owned, RecordState, Run, Store
 BATCH = 256
 
 Key = tuple[int, str, str]
+_TELL_STATES = frozenset({"added", "updated", "deleted"})
 
 
 class Dispatcher:
@@ -83,7 +84,7 @@ class Dispatcher:
             return cause
         stale = is_stale(event, before)
         state: RecordState | None = None
-        if not stale:
+        if not stale and event.action in _TELL_STATES:
             state = known[_key(event)] = state_after(event, payload, before)
         if cause is not None:
             return self._decide_echo(Dispatch(event.id, names, "echo", stale, record=state), cause, runs)

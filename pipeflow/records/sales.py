@@ -86,6 +86,8 @@ class Lead(Record):
     channel: AnyId = None
     channel_id: AnyId = None
     visible_to: RefId = None
+    deal_id: RefId = None
+    """The deal that it was converted to; told with `lead.converted` alone."""
     add_time: Moment = None
     update_time: Moment = None
 
