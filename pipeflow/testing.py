@@ -103,6 +103,25 @@ def make_event(
     )
 
 
+def read_event(delivery: str | Path | bytes) -> Event[Any]:
+    """Make the event of a delivery: a file that `pipeflow events export` wrote, or a body as it came.
+
+    event = read_event("tests/moved_deal.json")
+    """
+    from pipeflow.events import build_event, normalise, read_delivery
+
+    raw = delivery if isinstance(delivery, bytes) else Path(delivery).read_bytes()
+    head = read_delivery(raw, COMPANY, 0.0)
+    return build_event(
+        normalise(raw),
+        id=next(_ids),
+        source="delivery",
+        company=head.claimed_company or COMPANY,
+        occurred_at=head.occurred_at,
+        raw=raw,
+    )
+
+
 class _Memory:
     """`run.once` across the attempts of one event, as the engine remembers it."""
 

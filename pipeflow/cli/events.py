@@ -1,7 +1,8 @@
-"""`pipeflow events`: list events, or show one in full with its runs."""
+"""`pipeflow events`: list events, show one in full with its runs, or export one as a test's fixture."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 app = listing("List events, or show one: `pipeflow events 12`.")
 _CHUNK = 200
+_NO_RUNS = {
+    "unmatched": "None: no handler wanted it.",
+    "echo": "None: it tells what a run of ours wrote, and only handlers that caused it would hear it.",
+}
 
 
 @app.callback()
@@ -21,7 +26,7 @@ def events(
     as_json: AsJson = False,
     limit: Limit = 50,
     status: Annotated[
-        str | None, typer.Option(metavar="STATUS", help="stored, dispatched, unmatched, unreadable or twin.")
+        str | None, typer.Option(metavar="STATUS", help="stored, dispatched, unmatched, echo, unreadable or twin.")
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Only this name: deal.updated.")] = None,
     kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only of this kind: deal.")] = None,
@@ -79,13 +84,51 @@ def show(ctx: typer.Context, event_id: int, as_json: AsJson = False, of_sandbox:
             if not found:
                 raise PipeflowError(f"There is no event {event_id} in this store; `pipeflow events` lists them.")
             runs = await store.runs(RunFilter(limit=0, event_id=event_id, include_skipped=True))
-            return event_row(found[0]) | _contents(found[0]) | {"runs": [run_row(run) for run in reversed(runs)]}
+            more = {"runs": [run_row(run) for run in reversed(runs)], **_causes(found[0])}
+            return event_row(found[0]) | _contents(found[0]) | more
 
     row = run_async(read())
     if as_json or above["as_json"]:
         print_json([row])
     else:
         _print_event(row)
+
+
+@app.command("export")
+def export(
+    event_id: Annotated[int, typer.Argument(metavar="ID", show_default=False)],
+    to: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there instead of printing it.")] = None,
+    of_sandbox: OfSandbox = False,
+) -> None:
+    """Print the delivery of an event as a fixture for tests, with personal data masked.
+
+    `pipeflow.testing.read_event("file.json")` makes the event of it.
+    """
+    import orjson
+
+    from pipeflow.cli.compose import opened_store, run_async
+    from pipeflow.cli.masking import Mask
+    from pipeflow.cli.output import say
+    from pipeflow.errors import PipeflowError
+    from pipeflow.store.base import EventFilter
+
+    async def read() -> StoredEvent:
+        async with opened_store(of_sandbox) as store:
+            found = await store.events(EventFilter(ids=(event_id,)))
+            if not found:
+                raise PipeflowError(f"There is no event {event_id} in this store; `pipeflow events` lists them.")
+            return found[0]
+
+    event = run_async(read())
+    if event.source == "tick" or event.status == "unreadable":
+        raise PipeflowError(f"Event {event_id} ({event.name}) came with no delivery that could be a fixture.")
+    masked = Mask().delivery(orjson.loads(event.raw))
+    text = orjson.dumps(masked, option=orjson.OPT_INDENT_2).decode()
+    if to is None:
+        say(text)
+    else:
+        to.write_text(text + "\n", encoding="utf-8")
+        say(f"Wrote {to}; look at it before you keep it. `pipeflow.testing.read_event({str(to)!r})` makes the event.")
 
 
 async def _of_handler(store: Store, wanted: EventFilter, handler: str) -> list[StoredEvent]:
@@ -102,6 +145,14 @@ async def _of_handler(store: Store, wanted: EventFilter, handler: str) -> list[S
         if wanted.limit and len(found) >= wanted.limit:
             return found[: wanted.limit]
     return found
+
+
+def _causes(event: StoredEvent) -> dict[str, Any]:
+    """Say which run of ours caused an event, and of one that nobody wanted, what handler would have."""
+    from pipeflow.cli.suggestion import handler_for
+
+    caused = {"cause_run_id": event.cause_run_id, "chain": list(event.chain)}
+    return caused | {"suggestion": handler_for(event.names or (event.name,)) if event.status == "unmatched" else None}
 
 
 def _contents(event: StoredEvent) -> dict[str, Any]:
@@ -125,7 +176,8 @@ def _print_event(row: dict[str, Any]) -> None:
     from pipeflow.cli.output import print_fields, print_table, say
 
     runs, changes, payload = row.pop("runs"), row.pop("changes"), row.pop("payload")
-    print_fields({**row, "names": " ".join(row["names"])})
+    suggestion, chain = row.pop("suggestion"), row.pop("chain")
+    print_fields({**row, "names": " ".join(row["names"]), "chain": " → ".join(chain)})
     if changes:
         say("\nWhat changed")
         print_fields({f"  {name}": f"{change['old']} -> {change['new']}" for name, change in changes.items()})
@@ -133,7 +185,9 @@ def _print_event(row: dict[str, Any]) -> None:
     print_table(
         ("id", "handler", "status", "attempts", "error"),
         ((run["id"], run["handler"], run["status"], run["attempts"], run["error"]) for run in runs),
-        empty="None: no handler wanted it." if row["status"] == "unmatched" else "None.",
+        empty=_NO_RUNS.get(row["status"], "None."),
     )
+    if suggestion:
+        say(f"\nA handler that would have\n\n{suggestion}")
     say("\nPayload")
     say(payload if isinstance(payload, str) else orjson.dumps(payload, option=orjson.OPT_INDENT_2).decode())

@@ -127,7 +127,7 @@ class History:
     waiting: int = 0
 
 
-async def _write_history(store: Store) -> History:
+async def write_history(store: Store) -> History:
     await store.save_account(Account(id=0, company=COMPANY, user_id=1, mode="token", company_name="Acme", name="Ada"))
     endings: list[tuple[str, Closing | None]] = [
         ("follow_up.call", Closing(0, "succeeded", "succeeded")),
@@ -170,7 +170,7 @@ def history(folder: Path) -> History:
         store = open_store("sqlite:///pipeflow.db")
         await store.open(owner=True)
         try:
-            return await _write_history(store)
+            return await write_history(store)
         finally:
             await store.close()
 
