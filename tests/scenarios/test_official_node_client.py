@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -21,21 +20,6 @@ const deals = new DealsApi(configuration);
   console.log(added.data.id);
 })().catch((error) => { console.error(error.response ? error.response.data : error); process.exit(1); });
 """
-
-
-@pytest.fixture(scope="module")
-def node_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("Node.js is not on this machine")
-    folder = tmp_path_factory.mktemp("node")
-    install = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "pipedrive@33.7.0"]
-    try:
-        done = subprocess.run(install, capture_output=True, text=True, timeout=90, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm reached no registry within 90 s")
-    if done.returncode:
-        pytest.skip(f"npm could not install the official client: {done.stderr[-200:]}")
-    return folder
 
 
 @pytest.mark.slow
