@@ -119,7 +119,7 @@ def read_body(content: bytes) -> Any:
 
 def said_in(body: Any) -> str:
     """Find the words in one of the error forms that Pipedrive uses; a sentence, with a full stop."""
-    said, more = str(body)[:200], None
+    said, more = "" if body is None else str(body)[:200], None
     if isinstance(body, dict):
         said, more = str(body.get("error") or body.get("message") or body.get("errors") or ""), body.get("error_info")
     text = f"{said} ({more})" if said and more and more != said else said or "no reason given"

@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from pipeflow.client import Client, Configuration
-from pipeflow.client.limits import Governor
 from pipeflow.client.transport import Transport
 from pipeflow.errors import (
     BadRequest,
@@ -25,6 +24,7 @@ from pipeflow.errors import (
     Unauthorized,
 )
 from pipeflow.sandbox import Sandbox, running
+from tests.client.network import Network, ok
 
 Calls = Callable[[Client], Awaitable[Any]]
 
@@ -36,37 +36,6 @@ READS: dict[str, Calls] = {
 }
 LOST = [httpx.ReadError("gone"), httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("closed"), httpx.WriteError("no")]
 NEVER_LEFT = [httpx.ConnectError("refused"), httpx.ConnectTimeout("slow"), httpx.ProxyError("no")]
-
-
-class Network:
-    """Answers from a list, the last answer for ever; remembers what was sent, and how long was waited."""
-
-    def __init__(self, *answers: httpx.Response | Exception) -> None:
-        self.answers = list(answers)
-        self.sent: list[httpx.Request] = []
-        self.waits: list[float] = []
-        self.now = 0.0
-
-    def handle(self, request: httpx.Request) -> httpx.Response:
-        self.sent.append(request)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
-
-    async def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-        self.now += seconds
-
-    def client(self, configuration: Configuration | None = None) -> Client:
-        chosen = configuration or Configuration(api_key="t0ken-t0ken", base_url="https://pd.test")
-        governor = Governor(clock=lambda: self.now, sleep=self.sleep)
-        backend = httpx.MockTransport(self.handle)
-        return Client(transport=Transport(chosen, backend=backend, sleep=self.sleep, governor=governor))
-
-
-def ok(data: Any) -> httpx.Response:
-    return httpx.Response(200, json={"success": True, "data": data})
 
 
 @pytest.mark.parametrize("method", READS)
