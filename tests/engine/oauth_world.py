@@ -47,7 +47,9 @@ class World:
         """Make what asks the OAuth server."""
         return oauth_app(self.settings)
 
-    async def connect(self, company: int = 0, user: int = 0) -> Account:
+    async def connect(
+        self, company: int = 0, user: int = 0, *, admin: bool = False, timezone: str = "UTC", days_ago: float = 0.0
+    ) -> Account:
         """Connect a user of a company (both by number), as the callback does."""
         home = list(self.sandbox.companies.values())[company]
         person = [one for one in home.tables["user"].values() if one["active_flag"]][user]
@@ -56,13 +58,20 @@ class World:
         token = await self.oauth().authorize(code)
         now = self.sandbox.clock.seconds()
         account = account_of(
-            {"id": person["id"], "company_id": home.id, "name": person["name"], "company_name": home.name},
+            {
+                "id": person["id"],
+                "company_id": home.id,
+                "name": person["name"],
+                "company_name": home.name,
+                "timezone_name": timezone,
+                "access": [{"admin": admin}],
+            },
             mode="oauth",
             api_domain=token["api_domain"],
             credentials=Grant(token["access_token"], token["refresh_token"]).sealed(self.vault),
             expires_at=now + token["expires_in"],
         )
-        return await connect(self.store, account, now)
+        return await connect(self.store, account, now - days_ago * 86400)
 
     def grant(self, account: Account) -> SandboxGrant:
         """Give the grant of an account as Pipedrive has it."""
