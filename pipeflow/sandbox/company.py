@@ -36,6 +36,7 @@ class Company:
         self.tables: dict[str, dict[Any, Record]] = {kind: {} for kind in DEFAULTS}
         self.counters: dict[str, int] = {}
         self.fields: dict[str, dict[str, Record]] = {}
+        self._customs: dict[str, dict[str, Record]] = {}
         self.followers: dict[str, list[Record]] = {}
         self.follower_log: dict[str, list[Record]] = {}
         self.history: dict[str, list[Record]] = {}
@@ -75,8 +76,11 @@ class Company:
 
     def custom_fields(self, kind: str) -> dict[str, Record]:
         """Give the custom definitions of a kind by key; leads have the deals'."""
-        source = self.fields.get("deal" if kind == "lead" else kind, {})
-        return {key: one for key, one in source.items() if one["is_custom"]}
+        kind = "deal" if kind == "lead" else kind
+        if kind not in self._customs:
+            source = self.fields.get(kind, {})
+            self._customs[kind] = {key: one for key, one in source.items() if one["is_custom"]}
+        return self._customs[kind]
 
     @property
     def users(self) -> list[Record]:
@@ -156,7 +160,7 @@ class Company:
         number = self.next_number("field", 1)
         key = custom_key(self.seed, self.domain, kind, number)
         made = definition(kind, number, key, name, field_type, self.clock.stamp()) | more
-        self.fields[kind][key] = made
+        self._put_field(kind, key, made)
         self._tell(f"{kind}Field", "create", None, made, actor)
         return made
 
@@ -164,7 +168,7 @@ class Company:
         """Change a definition."""
         before = self.fields[kind][key]
         after = {**before, **values, "update_time": self.clock.stamp()}
-        self.fields[kind][key] = after
+        self._put_field(kind, key, after)
         self._tell(f"{kind}Field", "change", before, after, actor)
         return after
 
@@ -173,7 +177,7 @@ class Company:
         before = self.fields[kind][key]
         if not before["is_custom"]:
             raise RefusedError("Only custom fields can be deleted", 403)
-        del self.fields[kind][key]
+        self._put_field(kind, key, None)
         for record_kind in (kind, "lead") if kind == "deal" else (kind,):
             for record_id, record in self.tables[record_kind].items():
                 if key in record["custom_fields"]:
@@ -181,6 +185,13 @@ class Company:
                     self.tables[record_kind][record_id] = {**record, "custom_fields": left}
         self._tell(f"{kind}Field", "delete", before, None, actor)
         return before
+
+    def _put_field(self, kind: str, key: str, field: Record | None) -> None:
+        if field is None:
+            del self.fields[kind][key]
+        else:
+            self.fields[kind][key] = field
+        self._customs.pop(kind, None)
 
     # Telling
 

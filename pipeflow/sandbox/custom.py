@@ -250,7 +250,10 @@ def _from_v1(kind: str, raw: Any, parts: Mapping[str, Any], kept: Any) -> Any:
 
 def show_hook(values: Mapping[str, Any], fields: Iterable[Record]) -> Record:
     """Show custom fields as webhooks of version 2.0 do: typed objects, a bare null where empty."""
-    return {field["key"]: hook_value(field["field_type"], values.get(field["key"])) for field in fields}
+    return {
+        field["key"]: None if (value := values.get(field["key"])) is None else hook_value(field["field_type"], value)
+        for field in fields
+    }
 
 
 def hook_value(kind: str, value: Any) -> Any:
