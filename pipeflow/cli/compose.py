@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
-
-from pydantic import AliasChoices
 
 from pipeflow.errors import ConfigError, StoreError
 from pipeflow.settings import Settings
@@ -53,19 +51,10 @@ def load_settings(of_sandbox: bool = False, **overrides: Any) -> Settings:
 
     Raises ConfigError for a setting that cannot be.
     """
-    settings = Settings.load(**_by_variable(overrides))
+    settings = Settings.load(**overrides)
     if of_sandbox and "database_url" not in settings.model_fields_set:
-        return Settings.load(**_by_variable({**overrides, "database_url": SANDBOX_DATABASE}))
+        return Settings.load(**{**overrides, "database_url": SANDBOX_DATABASE})
     return settings
-
-
-def _by_variable(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Name overrides as their variables are named: by field name, the environment's value would win over ours."""
-    aliases = {name: Settings.model_fields[name].validation_alias for name in overrides}
-    return {
-        str(alias.choices[0]) if isinstance(alias, AliasChoices) else name: overrides[name]
-        for name, alias in aliases.items()
-    }
 
 
 def dry_run_database(settings: Settings) -> str:
