@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import structlog
 
+from pipeflow.engine.logcontext import ATTEMPT
+
 _DIM, _RED, _YELLOW, _GREEN, _END = "\033[2m", "\033[31m", "\033[33m", "\033[32m", "\033[0m"
 _COLOURS = {"warning": _YELLOW, "error": _RED, "critical": _RED}
 _WORDS = {" succeeded": _GREEN, " dead": _RED, " failed": _RED, " skipped": _DIM}
@@ -24,6 +26,7 @@ def set_up_logging(*, as_json: bool) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
+        _add_attempt,
         structlog.processors.TimeStamper(fmt="iso", utc=True)
         if as_json
         else structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
@@ -42,6 +45,11 @@ def set_up_logging(*, as_json: bool) -> None:
     root.setLevel(logging.INFO)
     for chatty in ("apscheduler", "httpx", "httpcore", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _add_attempt(_: Any, __: str, said: Any) -> Any:
+    """Say in every line that is written inside an attempt whose it is: run, event, handler, company and account."""
+    return {**(ATTEMPT.get() or {}), **said}
 
 
 class _Plain:

@@ -18,6 +18,7 @@ from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.dryrun import DryRun, DryWrites
 from pipeflow.engine.fieldnames import CompanyFields
 from pipeflow.engine.fuse import Fuse
+from pipeflow.engine.logcontext import ATTEMPT, about
 from pipeflow.engine.retry import Decision, decide
 from pipeflow.engine.threads import in_thread, leave_if_forked
 from pipeflow.engine.writes import Ledger, RunWrites
@@ -112,6 +113,7 @@ class Executor:
             name: self._given(wanted, entry, run, event, account, writes) for name, wanted in entry.arguments.items()
         }
         mine = os.getpid()
+        said = ATTEMPT.set(about(run, account))
         try:
             if entry.is_async:
                 await entry.function(**given)
@@ -119,6 +121,7 @@ class Executor:
                 await in_thread(partial(entry.function, **given), f"handler {entry.name}")
         finally:
             leave_if_forked(mine)
+            ATTEMPT.reset(said)
             if writes is not None and writes.last_at is not None:
                 self.fuse.wrote(run, stored.received_at, writes.last_at)
                 await writes.close()
