@@ -132,7 +132,7 @@ def custom_value(raw: Any, *, type: str | None = None, labels: Labels | None = N
     `type` is the field's type where it is known; what a delivery says of itself goes before it. `labels` are the
     options' labels by id.
     """
-    if raw is None or raw == "" or raw == []:
+    if _empty(raw) or (isinstance(raw, Mapping) and all(_empty(raw[part]) for part in raw if part != "type")):
         return None
     if isinstance(raw, Mapping) and raw.keys() <= {"type", "value"} and isinstance(raw.get("value"), Mapping | list):
         # Version 1 sends users, persons and organizations whole.
@@ -236,13 +236,17 @@ def _time_range(parts: Mapping[str, Any], labels: Labels) -> TimeRange | None:
     return None if start is None and end is None else TimeRange(start, end, _zone(parts))
 
 
-def _address(parts: Mapping[str, Any], labels: Labels) -> Address | None:
+def _address(parts: Mapping[str, Any], labels: Labels) -> Address:
     found = {part: str(parts[part]) for part in ADDRESS_PARTS if not _empty(parts.get(part))}
-    return Address(**found) if found else None
+    if not found:
+        raise ValueError(f"not an address: {parts!r}")
+    return Address(**found)
 
 
 def _start(parts: Mapping[str, Any]) -> Any:
-    return parts["from"] if "from" in parts else parts.get("value")
+    if "from" in parts:
+        return parts["from"]
+    return parts.get("value") if "until" in parts else parts["value"]
 
 
 def _zone(parts: Mapping[str, Any]) -> str | int | None:
@@ -251,7 +255,7 @@ def _zone(parts: Mapping[str, Any]) -> str | int | None:
 
 
 def _empty(value: Any) -> bool:
-    return value is None or value == ""
+    return value is None or value == "" or value == []
 
 
 _READERS: dict[str, _Reader] = {
