@@ -7,7 +7,6 @@ state after, and with what changed against the last state known.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,10 +18,11 @@ import orjson
 from pipeflow.catalog import operation
 from pipeflow.client.client import Client
 from pipeflow.client.pages import LARGEST_PAGE, OnePage, Page
+from pipeflow.engine.followers import compare_followers
+from pipeflow.engine.found import found_event
 from pipeflow.engine.shapes import added_at, as_delivered, differences, is_deleted, updated_at
 from pipeflow.engine.sources import ONE_OF, Need, Source, wants
 from pipeflow.errors import BadRequest, ClientError, Forbidden, Gone, Invalid, NotFound, PaymentRequired
-from pipeflow.events import partition_of, pipedrive_action
 from pipeflow.store.base import Account, NewEvent, Proof, RecordState, Store
 
 OVERLAP = 60.0
@@ -123,6 +123,10 @@ class Look:
         if source.way == "known":
             await self._ask_for_known(source)
             return
+        if source.way == "followers":
+            await compare_followers(self, source, watermark - OVERLAP)
+            await self._move(source, self.until)
+            return
         self.since = watermark if self.since is None else min(self.since, watermark)
         if source.way == "whole":
             await self._compare_whole(source)
@@ -138,12 +142,16 @@ class Look:
         if source.way == "known":
             await self._move(source, 0.0)
             return
+        if source.way == "followers":
+            await compare_followers(self, source, None)
+            await self._move(source, self.until)
+            return
         arguments = {name: _NEWEST_FIRST.get(name, value) for name, value in source.arguments.items()}
         enough = None if self.purse.most is None else (self.purse.most + self.purse.spent) / 2
         marked = False
-        async for page in self._pages(source, arguments):
+        async for page in self.pages(source.operation, arguments):
             listed = _records(page)
-            await self._keep(source.kind, listed)
+            await self._save(source.kind, listed)
             if not marked:
                 newest = max((_moment(source, one) or 0.0 for one in listed), default=0.0)
                 await self._move(source, self.until if source.way == "whole" else newest)
@@ -152,7 +160,7 @@ class Look:
             if not needed or (enough is not None and self.purse.spent >= enough):
                 return
 
-    async def _keep(self, kind: str, listed: Sequence[Listed]) -> None:
+    async def _save(self, kind: str, listed: Sequence[Listed]) -> None:
         states = [self._state(kind, one) for one in listed]
         if states:
             await self.store.save_records(states)
@@ -176,7 +184,7 @@ class Look:
             arguments["updated_since"] = _whole_seconds(oldest)
         reached, in_order = watermark, source.way == "since"
         try:
-            async for page in self._pages(source, arguments):
+            async for page in self.pages(source.operation, arguments):
                 listed = _records(page)
                 await self._tell(source, listed, watermark)
                 moments = [moment for one in listed if (moment := _moment(source, one)) is not None]
@@ -192,7 +200,7 @@ class Look:
 
     async def _compare_whole(self, source: Source) -> None:
         seen: set[str] = set()
-        async for page in self._pages(source, source.arguments):
+        async for page in self.pages(source.operation, source.arguments):
             listed = _records(page)
             seen.update(str(one["id"]) for one in listed)
             await self._tell(source, listed, float("inf"))
@@ -216,7 +224,7 @@ class Look:
 
     async def _tell_missing(self, source: Source, known: Sequence[str]) -> None:
         found: set[str] = set()
-        async for page in self._pages(source, {"ids": ",".join(known)}):
+        async for page in self.pages(source.operation, {"ids": ",".join(known)}):
             found.update(str(one["id"]) for one in _records(page))
         for record_id in known:
             if record_id not in found:
@@ -259,14 +267,15 @@ class Look:
                 events.append(event)
             else:
                 quiet.append(one)
-        await self._keep(kind, quiet)
-        await self._store(events)
+        await self._save(kind, quiet)
+        await self.keep(events)
 
     async def _tell_gone(self, kind: str, record_ids: Sequence[str]) -> None:
         states = await self.store.records([(self.company, kind, record_id) for record_id in record_ids])
-        await self._store([self._deletion(kind, state, {}, None) for state in states.values()])
+        await self.keep([self._deletion(kind, state, {}, None) for state in states.values()])
 
-    async def _store(self, events: Sequence[NewEvent]) -> None:
+    async def keep(self, events: Sequence[NewEvent]) -> None:
+        """Store events, and count those that are news."""
         stored = await self.store.add_events(events) if events else []
         new = {(one.kind, one.record_id) for one, event_id in zip(events, stored, strict=True) if event_id is not None}
         self.changed |= new
@@ -296,36 +305,21 @@ class Look:
     def _event(
         self, kind: str, action: str, data: dict[str, Any] | None, previous: dict[str, Any] | None, moment: float | None
     ) -> NewEvent:
-        record_id = str((data or previous or {})["id"])
-        happened = moment or self.until or self.now
-        meta = {
-            "action": pipedrive_action(action),
-            "entity": kind,
-            "entity_id": record_id,
-            "company_id": str(self.company),
-            "timestamp": datetime.fromtimestamp(happened, UTC).isoformat().replace("+00:00", "Z"),
-            "version": "2.0",
-        }
-        told = orjson.dumps({"data": data, "previous": previous}, option=orjson.OPT_SORT_KEYS)
-        version = f"{moment:.3f}" if moment is not None else hashlib.sha256(told).hexdigest()[:32]
-        return NewEvent(
-            company=self.company,
-            key=f"poll:{kind}:{record_id}:{action}:{version}",
-            name=f"{kind}.{action}",
-            kind=kind,
-            record_id=record_id,
-            action=action,
-            source="poll",
-            raw=orjson.dumps({"meta": meta, "data": data, "previous": previous}),
-            received_at=self.now,
-            partition=partition_of(self.company, kind, record_id),
-            occurred_at=happened,
-            update_time=moment,
+        return found_event(
+            self.company,
+            kind,
+            action,
+            data=data,
+            previous=previous,
+            moment=moment,
+            happened=moment or self.until or self.now,
+            now=self.now,
         )
 
     # Asking -----------------------------------------------------------------------------------------------------------
-    async def _pages(self, source: Source, arguments: Mapping[str, Any]) -> AsyncIterator[OnePage[dict[str, Any]]]:
-        asked = operation(source.operation)
+    async def pages(self, operation_id: str, arguments: Mapping[str, Any]) -> AsyncIterator[OnePage[dict[str, Any]]]:
+        """Ask for a list, page after page, each paid for."""
+        asked = operation(operation_id)
         limit = next((one for one in asked.parameters if one.wire == "limit"), None)
         given = dict(arguments)
         if limit is not None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pipeflow.catalog import operation
 
 Need = tuple[str, str]
-Way = Literal["since", "newest", "whole", "known"]
+Way = Literal["since", "newest", "whole", "known", "followers"]
 
 MINUTES = 60.0
 OFTEN = 15 * MINUTES
@@ -24,7 +24,8 @@ class Source:
     """One list of Pipedrive's in which changes of a kind are found.
 
     `way`: since, the list takes `updated_since` · newest, it begins with what changed last · whole, it is read to its
-    end, and what is missing in it is gone · known, it is asked for the ids we know, for what is missing was deleted.
+    end, and what is missing in it is gone · known, it is asked for the ids we know, for what is missing was deleted ·
+    followers, it is read to its end for the number of followers.
     `name` is that of its watermark; `clock` is the time by which it is sorted; `every` is in seconds.
     """
 
@@ -45,6 +46,10 @@ class Source:
 _OLDEST_FIRST = {"sort_by": "update_time", "sort_direction": "asc"}
 _LATEST_ADDED = {"sort_by": "add_time", "sort_direction": "desc"}
 _DEAL_STATUS = "open,won,lost,deleted"
+
+
+def _followers(noun: str, operation_id: str) -> Source:
+    return Source(f"follower:{noun}", "follower", operation_id, "followers", {"include_fields": "followers_count"})
 
 
 def _by_ids(kind: str, operation_id: str) -> Source:
@@ -73,6 +78,9 @@ SOURCES: tuple[Source, ...] = (
     Source("file", "file", "v1.FilesApi.getFiles", "newest", {"sort": "update_time DESC"}, TOLD_NOWHERE_ELSE),
     Source("mail:inbox", "mail", "v1.MailboxApi.getMailThreads", "newest", {"folder": "inbox"}, TOLD_NOWHERE_ELSE),
     Source("mail:sent", "mail", "v1.MailboxApi.getMailThreads", "newest", {"folder": "sent"}, TOLD_NOWHERE_ELSE),
+    _followers("deal", "v2.DealsApi.getDeals"),
+    _followers("person", "v2.PersonsApi.getPersons"),
+    _followers("organization", "v2.OrganizationsApi.getOrganizations"),
     _by_ids("person", "v2.PersonsApi.getPersons"),
     _by_ids("organization", "v2.OrganizationsApi.getOrganizations"),
     _by_ids("activity", "v2.ActivitiesApi.getActivities"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pipeflow.customs import CustomFields, Field, is_custom_key, read_custom
 from pipeflow.records.base import Record
-from pipeflow.records.company import ActivityType, Pipeline, Stage, User
+from pipeflow.records.company import ActivityType, File, Follower, Mail, Pipeline, Stage, User
 from pipeflow.records.projects import Board, Phase, Project, Task
 from pipeflow.records.reading import RECORDS, changes, read_record
 from pipeflow.records.sales import (
@@ -36,7 +36,10 @@ __all__ = [
     "DealInstallment",
     "DealProduct",
     "Field",
+    "File",
+    "Follower",
     "Lead",
+    "Mail",
     "Note",
     "Organization",
     "Person",

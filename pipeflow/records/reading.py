@@ -32,6 +32,9 @@ RECORDS: dict[str, type[Record]] = {
         sales.DealProduct,
         sales.DealInstallment,
         company.ActivityType,
+        company.File,
+        company.Follower,
+        company.Mail,
     )
 }
 """The class of each kind's records; other kinds are plain `Record`s."""

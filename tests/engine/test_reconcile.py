@@ -8,6 +8,8 @@ from pathlib import Path
 import orjson
 
 from pipeflow.engine.reconcile import describe
+from pipeflow.sandbox.changes import Actor
+from pipeflow.sandbox.followers import add_follower, remove_follower
 from tests.engine.watched import watched
 
 
@@ -201,3 +203,44 @@ async def test_polling_is_a_source_of_its_own_at_the_pace_that_was_asked_for(tmp
             await house.reconciler.step()
         assert len(await house.polled()) == 1
         assert len(await house.store.proofs()) == 2
+
+
+async def test_what_no_webhook_tells_is_found_where_a_handler_asks(tmp_path: Path) -> None:
+    async with watched(tmp_path, "activityType.*", "file.*", "follower.*") as house:
+        company, admin = house.sandbox.company, house.sandbox.company.admin["id"]
+        deal = next(company.living("deal"))
+        kind_of_activity = next(company.living("activityType"))
+        house.sandbox.change("activityType", kind_of_activity["id"], name="Site visit")
+        house.sandbox.add("file", name="offer.pdf", file_name="offer.pdf", deal_id=deal["id"], user_id=admin)
+        add_follower(company, "deal", deal["id"], admin, Actor(admin))
+        await house.look()
+        house.pass_time(120)
+        remove_follower(company, "deal", deal["id"], admin, Actor(admin))
+        await house.look()
+        await house.look()
+        told = [(event.name, event.record_id) for event in await house.polled()]
+    follower = f"deal:{deal['id']}:{admin}"
+    assert sorted(told) == [
+        ("activityType.updated", str(kind_of_activity["id"])),
+        ("file.added", "1"),
+        ("follower.added", follower),
+        ("follower.deleted", follower),
+    ]
+
+
+async def test_what_only_polling_tells_is_not_asked_for_by_a_handler_of_everything(tmp_path: Path) -> None:
+    async with watched(tmp_path, "*") as house:
+        kinds = {source.kind for source in house.reconciler.sources}
+    assert kinds >= {"deal", "lead", "note", "user", "stage"}
+    assert not kinds & {"activityType", "file", "mail", "follower"}
+
+
+async def test_deleted_activity_type_is_missing_in_the_list(tmp_path: Path) -> None:
+    async with watched(tmp_path, "activityType.deleted") as house:
+        gone = next(house.sandbox.company.living("activityType"))
+        house.sandbox.delete("activityType", gone["id"])
+        await house.look()
+        await house.look()
+        assert [(event.name, event.record_id) for event in await house.polled()] == [
+            ("activityType.deleted", str(gone["id"]))
+        ]
