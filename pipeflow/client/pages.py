@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, overload
 
-from pipeflow.catalog import Operation
+from pipeflow.catalog import Operation, Parameter
 from pipeflow.client.answers import Response
 from pipeflow.client.model import UNSET
 from pipeflow.client.reading import read_page
@@ -97,11 +98,12 @@ class Page(Generic[T]):
     def __await__(self) -> Generator[Any, None, OnePage[T]]:
         return self._fetch(self._arguments).__await__()
 
+    def __repr__(self) -> str:
+        return f"<{self._operation.attribute}, not fetched: await it for one page, or loop over it with async for>"
+
     async def __aiter__(self) -> AsyncIterator[T]:
-        arguments = self._largest_pages()
         seen = 0
-        while self._most is None or seen < self._most:
-            page = await self._fetch(arguments)
+        async for page in self._pages():
             for record in page.data:
                 if self._most is not None and seen >= self._most:
                     return
@@ -109,39 +111,58 @@ class Page(Generic[T]):
                 if seen == MANY + 1:
                     log.info("%s: more than %d records; a filter or take(n) costs less", self._operation.path, MANY)
                 yield record
-            following = self._following(arguments, page.next_cursor)
-            if following is None:
+            if self._most is not None and seen >= self._most:
                 return
-            arguments = following
 
-    async def _fetch(self, arguments: Mapping[str, Any]) -> OnePage[T]:
-        response = await self._send(self._operation, arguments)
+    async def _pages(self) -> AsyncIterator[OnePage[T]]:
+        """Fetch page after page; stops where Pipedrive sends us round in circles."""
+        arguments, operation = self._largest_pages(), self._operation
+        start = arguments.get("start")
+        places: set[str | int | None] = {start if isinstance(start, int) else 0, arguments.get("cursor")}
+        content = b""
+        while self._most is None or self._most > 0:
+            page = await self._fetch(arguments, operation)
+            if page.data and page.response.content == content:
+                log.warning("%s: the same page came again; stopped", operation.path)
+                return
+            yield page
+            place, content = page.next_cursor, page.response.content
+            if place is None or operation.paging == "none":
+                return
+            if place in places or (isinstance(place, int) and place < max(p for p in places if isinstance(p, int))):
+                log.warning("%s: Pipedrive sends back to %s, which was there before; stopped", operation.path, place)
+                return
+            places.add(place)
+            name = "start" if isinstance(place, int) else "cursor"
+            arguments, operation = {**arguments, name: place}, _taking(operation, name)
+
+    async def _fetch(self, arguments: Mapping[str, Any], operation: Operation | None = None) -> OnePage[T]:
+        response = await self._send(operation or self._operation, arguments)
         data, more = read_page(response, self._item)
         if self._tell is not None:
             await self._tell(data)
-        return OnePage(data, response, _next(more))
+        return OnePage(data, response, _next(more, len(data)))
 
     def _largest_pages(self) -> Mapping[str, Any]:
+        """Ask for as many records a page as there may be: a call costs the same."""
         if self._arguments.get("limit", UNSET) is not UNSET:
             return self._arguments
         limit = next((p for p in self._operation.parameters if p.wire == "limit"), None)
         if limit is None:
             return self._arguments
-        return {**self._arguments, "limit": limit.schema.get("maximum", LARGEST_PAGE)}
-
-    def _following(self, arguments: Mapping[str, Any], next_cursor: str | int | None) -> Mapping[str, Any] | None:
-        """Ask for the next page, unless there is none or it would be this one again."""
-        if next_cursor is None or self._operation.paging == "none":
-            return None
-        name = "start" if isinstance(next_cursor, int) else "cursor"
-        now = arguments.get(name, UNSET)
-        if now == next_cursor or (name == "start" and isinstance(now, int) and next_cursor <= now):  # type: ignore[operator]  # an int where the name is start
-            log.warning("%s: the page after %s is the same one again; stopped", self._operation.path, next_cursor)
-            return None
-        return {**arguments, name: next_cursor}
+        largest = limit.schema.get("maximum", LARGEST_PAGE)
+        return {**self._arguments, "limit": min(largest, self._most or largest)}
 
 
-def _next(more: Mapping[str, Any]) -> str | int | None:
+def _taking(operation: Operation, name: str) -> Operation:
+    """Give the operation with `start` or `cursor`: some answer pages that cannot be asked for by the catalog."""
+    if any(parameter.wire == name for parameter in operation.parameters):
+        return operation
+    asked = Parameter(name, name, "query", required=False, type="integer" if name == "start" else "string")
+    return replace(operation, parameters=(*operation.parameters, asked))
+
+
+def _next(more: Mapping[str, Any], count: int) -> str | int | None:
     """Find where the next page begins in `additional_data`, in any of the forms that Pipedrive uses."""
     cursor = more.get("next_cursor")
     if isinstance(cursor, str) and cursor:
@@ -152,4 +173,4 @@ def _next(more: Mapping[str, Any]) -> str | int | None:
     if isinstance(pagination.get("next_start"), int):
         return int(pagination["next_start"])
     start, limit = pagination.get("start"), pagination.get("limit")
-    return start + limit if isinstance(start, int) and isinstance(limit, int) else None
+    return start + (limit if isinstance(limit, int) else count) if isinstance(start, int) else None
