@@ -59,7 +59,7 @@ class Reads:
             return self._empty
         try:
             return self._read(value)
-        except (ValueError, TypeError, OverflowError, ArithmeticError, LookupError):
+        except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError):
             return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
