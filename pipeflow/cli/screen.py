@@ -110,7 +110,7 @@ async def _facts(service: Service, changes: WebhookChanges | None, sandbox: bool
     kept = ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "new"
     return {
         "Connected": accounts,
-        "Webhooks": _webhooks(changes) if service.poll is None else [f"none: asks every {service.poll:g} s instead"],
+        "Webhooks": _webhooks(changes) if service.poll is None else _polling(service, service.poll),
         "Recipes": [", ".join(counted), *(f"  {line}" for line in named)],
         "Store": [f"{shown_database(settings.database_url)} ({kept})"],
         "Listening": [f"{settings.public_url} from outside, port {settings.port} here"],
@@ -127,6 +127,11 @@ def _webhooks(changes: WebhookChanges | None) -> list[str]:
         if hooks
     ]
     return told or ["none needed: no handler asks for an event"]
+
+
+def _polling(service: Service, seconds: float) -> list[str]:
+    tokens = f"{service.upkeep.daily_tokens:,.0f}"
+    return [f"none: asks every {seconds:g} s instead, for about {tokens} API tokens a day and company"]
 
 
 def describe_times(every: float | None, cron: str | None, timezone: str | None) -> str:

@@ -20,6 +20,7 @@ from pipeflow.client.client import Client
 from pipeflow.client.pages import LARGEST_PAGE, OnePage, Page
 from pipeflow.engine.followers import compare_followers
 from pipeflow.engine.found import found_event
+from pipeflow.engine.retry import decide
 from pipeflow.engine.shapes import added_at, as_delivered, differences, is_deleted, updated_at
 from pipeflow.engine.sources import ONE_OF, Need, Source, wants
 from pipeflow.errors import BadRequest, ClientError, Forbidden, Gone, Invalid, NotFound, PaymentRequired
@@ -55,7 +56,8 @@ class Purse:
 class Look:
     """What is being looked at, and what was found so far. Times are seconds on Pipedrive's clock, but for `now`.
 
-    `alive` is called before each page, so that nobody takes a long look for a dead one.
+    `alive` is called before each page, so that nobody takes a long look for a dead one. `costs` is what lists cost that
+    are read whole, `rest` for how many seconds Pipedrive wants to be left alone.
     """
 
     store: Store
@@ -72,6 +74,8 @@ class Look:
     kinds: dict[str, None] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
     unfinished: list[Source] = field(default_factory=list)
+    costs: dict[str, int] = field(default_factory=dict)
+    rest: float = 0.0
 
     @property
     def company(self) -> int:
@@ -86,8 +90,11 @@ class Look:
         """
         watermarks = await self.store.watermarks(self.company)
         for number, source in enumerate(sources):
+            spent = self.purse.spent
             try:
                 await self._look_at(source, watermarks.get(source.name))
+                if source.way in ("whole", "followers"):
+                    self.costs[source.name] = self.purse.spent - spent
             except BudgetSpentError:
                 self.unfinished += [source, *sources[number + 1 :]]
                 self.troubles.append(f"not looked at for want of tokens: {_names(self.unfinished)}")
@@ -97,6 +104,8 @@ class Look:
             except ClientError as error:
                 self.unfinished += [source, *sources[number + 1 :]]
                 self.troubles.append(f"{error} Not looked at: {_names(self.unfinished)}.")
+                decision = decide(error, 0, ())
+                self.rest = decision.after if decision.verdict == "pause" else 0.0
                 break
         return self._proof()
 

@@ -22,6 +22,8 @@ from pipeflow.store.base import Account, Proof, Store
 
 DAY = 86400.0
 LEASE_SECONDS = 120.0
+SLOWER = 10
+"""Of so many polls, one looks where much is read for little that changes; no less than every quarter of an hour."""
 MOST_PROOFS = 2000
 """More than a day has."""
 TURN = 60.0
@@ -61,6 +63,7 @@ class Reconciler:
         self._due: dict[tuple[int, str], float] = {}
         self._hurried: set[int] = set()
         self._unproven: dict[int, int] = {}
+        self._costs: dict[str, int] = {}
 
     @property
     def turn(self) -> float:
@@ -75,8 +78,18 @@ class Reconciler:
 
     def every(self, source: Source) -> float:
         """Say how many seconds lie between two looks at a source, with the budget kept."""
-        wished = source.every if self._poll is None or source.way == "known" else self._poll
-        return max(wished, wished * self._stretch())
+        return self._wished(source) * max(1.0, self.daily_tokens() / self._budget if self._budget else 1.0)
+
+    def daily_tokens(self) -> float:
+        """Say what looking as often as wished would cost a day and company, if it found little."""
+        return sum(
+            max(source.cost, self._costs.get(source.name, 0)) * DAY / self._wished(source) for source in self.sources
+        )
+
+    def _wished(self, source: Source) -> float:
+        if self._poll is None or source.way == "known":
+            return source.every
+        return max(self._poll, min(source.every, self._poll * SLOWER)) if source.is_slow else self._poll
 
     async def step(self) -> list[Proof]:
         """Look at what is due, of each company; give what was found."""
@@ -104,8 +117,9 @@ class Reconciler:
         if last and last[0].error is None:
             # A quiet watermark is older than the last look, which saw that nothing had changed.
             proof = replace(proof, since=min(max(proof.since, last[0].until), proof.until))
+        self._costs.update(look.costs)
         for source in due:
-            pause = self.turn if source in look.unfinished else self.every(source)
+            pause = max(self.turn, look.rest) if source in look.unfinished else self.every(source)
             self._due[account.company, source.name] = now + pause
         if proof.added and self._poll is None and not is_first and account.company not in self._hurried:
             self.missed.add(account.company)
@@ -143,15 +157,6 @@ class Reconciler:
             return None
         spent = sum(proof.tokens for proof in proofs if proof.proven_at >= now - DAY)
         return max(0.0, self._budget - spent - sum(self._unproven.values()))
-
-    def _stretch(self) -> float:
-        """Say how many times too often the sources would be looked at for the budget, on a quiet day."""
-        if not self._budget:
-            return 1.0
-        wished = sum(
-            source.cost * DAY / (self._poll or source.every) for source in self.sources if source.way != "known"
-        )
-        return wished / self._budget
 
 
 def _lease_of(account: Account) -> str:

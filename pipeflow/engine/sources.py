@@ -42,6 +42,11 @@ class Source:
         """What one page costs, in API tokens."""
         return operation(self.operation).cost
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether it costs much for the little that changes there, so that frequent polls may leave it out."""
+        return self.way in ("whole", "followers") or self.name.endswith(":archived")
+
 
 _OLDEST_FIRST = {"sort_by": "update_time", "sort_direction": "asc"}
 _LATEST_ADDED = {"sort_by": "add_time", "sort_direction": "desc"}

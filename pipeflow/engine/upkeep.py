@@ -25,6 +25,11 @@ class Upkeep:
             scheduler.own("The look at the webhooks", HOUR, self.register)
         scheduler.own(MISSED, reconciler.turn, self.look, at_once=True)
 
+    @property
+    def daily_tokens(self) -> float:
+        """What looking costs a day and company, in API tokens."""
+        return self._reconciler.daily_tokens()
+
     async def register(self) -> WebhookChanges | None:
         """Bring the webhooks in order; None where there are to be none. Raises ConfigError and ClientError."""
         return await self._register(None)
