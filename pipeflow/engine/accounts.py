@@ -118,7 +118,7 @@ class Accounts:
             return False
         try:
             await self.client_for(account).users.get_current_user()
-        except ClientError:
+        except (ClientError, ConfigError):
             return False
         return True
 

@@ -93,8 +93,8 @@ class Tokens:
     async def usable(self, account_id: int, *, refused: str | None = None, early: float = EARLY_SECONDS) -> str:
         """Give an access token that lives for `early` more seconds and is not the one that Pipedrive `refused`.
 
-        Raises NotConnected where the grant is gone, another ClientError where the OAuth server cannot be asked and no
-        living token is left.
+        Where no living token is left, raises NotConnected if the grant is gone, ConfigError if the app's credentials or
+        our key are not the right ones, another ClientError if the OAuth server cannot be asked.
         """
         held = self._held.get(account_id)
         if held is not None and held.access_token == refused and not self._may_renew(account_id):
@@ -108,7 +108,7 @@ class Tokens:
                 return held.access_token
             try:
                 held = await self._ask(account_id, refused, early)
-            except (ConnectionFailed, ServerError) as error:
+            except (ConnectionFailed, ServerError, ConfigError) as error:
                 if held is None or not self._good(held, refused, 0.0):
                     raise
                 self._again_at[account_id] = self._clock() + AGAIN_SECONDS
@@ -311,12 +311,19 @@ class AccountTokens:
         return self._tokens.root(self._account)
 
     async def get_access_token(self) -> str:
-        """Give a token that is good for the next minutes; raises NotConnected where the grant is gone."""
-        return await self._tokens.usable(self._account.id)
+        """Give a token that is good for the next minutes; raises NotConnected where there is no way to one."""
+        return await self._usable()
 
     async def renew(self, stale: str) -> str:
         """Give another token than `stale`, which Pipedrive refused."""
-        return await self._tokens.usable(self._account.id, refused=stale, early=0.0)
+        return await self._usable(refused=stale, early=0.0)
+
+    async def _usable(self, **wanted: Any) -> str:
+        try:
+            return await self._tokens.usable(self._account.id, **wanted)
+        except ConfigError as error:
+            # No fault of the run that asks: its company waits until the setting is right.
+            raise NotConnected(str(error), account=self.account) from error
 
 
 def oauth_app(settings: Settings) -> OAuth2Configuration:

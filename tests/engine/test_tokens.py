@@ -171,6 +171,17 @@ async def test_a_living_token_serves_while_the_oauth_server_is_down(world: World
     await client.users.get_current_user()
 
 
+async def test_wrong_credentials_of_the_app_make_runs_wait_and_mark_no_account(world: World) -> None:
+    account = await world.connect()
+    world.sandbox.oauth.apps[world.settings.client_id or ""].client_secret = "another one"
+    world.advance(minutes=61)
+    with pytest.raises(NotConnected, match="client id, secret"):
+        await world.accounts.client_for(account).users.get_current_user()
+    await world.tokens.refresh_ending()
+    assert not await world.accounts.answers(account.company)
+    assert (await world.row(account)).status == "connected"
+
+
 async def test_the_schedule_refreshes_what_ends_soon_and_one_trouble_spares_the_others(world: World) -> None:
     first, second, third = [await world.connect(company=number) for number in range(3)]
     await world.tokens.refresh_ending()
