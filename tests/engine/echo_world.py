@@ -103,7 +103,8 @@ class World:
         previous = {name: deal.get(name) for name, value in values.items() if deal.get(name) != value}
         if not previous:
             return
-        self.deals[deal_id] = {**deal, **values, "update_time": self._stamp()}
+        # A count that no event tells of: no state comes twice, as copies of events are known by their state.
+        self.deals[deal_id] = {**deal, **values, "update_time": self._stamp(), "revision": next(_numbers)}
         self._emit("change", deal_id, previous, ours=ours, source=source, user=user)
 
     def _stamp(self) -> str:
@@ -113,6 +114,7 @@ class World:
         self, action: str, deal_id: int, previous: Mapping[str, Any], *, ours: bool, source: str, user: int
     ) -> None:
         event_id = f"event-{next(_numbers)}"
+        self.now += 0.001
         if ours:
             self.ours.add(event_id)
         meta = {"action": action, "entity": "deal", "entity_id": str(deal_id), "company_id": str(self.company)}
