@@ -198,6 +198,7 @@ def build_service(
     upkeep = Upkeep(scheduler, keeper, Reconciler(store, registry, accounts, settings, poll=poll))
     engine = Engine(store, registry, settings, accounts, dry_run=dry_run)
     scheduler.own("The look at custom fields", DAY, lambda: look_at_fields(engine, registry))
+    scheduler.own("The look at who the accounts are", DAY, accounts.look_again)
     scheduler.own("The refresh of OAuth tokens", EVERY_SECONDS, accounts.tokens.refresh_ending)
     roster = Roster(store, accounts)
     roster.follow += [

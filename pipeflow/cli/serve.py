@@ -134,6 +134,7 @@ async def _serve(service: Service, plan: Plan, stop: Stop, listening: socket.soc
             await service.roster.stop()
             await service.scheduler.stop()
             await service.engine.stop(service.settings.grace_seconds)
+            await service.accounts.tokens.finish()
 
 
 async def _come_up(service: Service, plan: Plan) -> None:

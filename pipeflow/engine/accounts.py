@@ -18,6 +18,8 @@ from pipeflow.store.connect import account_of, connect, disconnect, settle_actin
 from pipeflow.vault import Vault
 
 REMEMBERED_SECONDS = 5.0
+TOLD = ("name", "company_name", "company_domain", "timezone", "is_admin")
+"""What `users/me` tells of an account and may change."""
 
 log = logging.getLogger("pipeflow.accounts")
 
@@ -73,6 +75,25 @@ class Accounts:
     def forget(self) -> None:
         """Ask the store again for the accounts: they have changed."""
         self._known_at = 0.0
+
+    async def look_again(self) -> None:
+        """Ask Pipedrive again who each account is (`GET /v1/users/me`): names, time zone and rights change there.
+
+        Trouble with one account leaves the others alone: its runs find it out.
+        """
+        for account in await self.connected():
+            try:
+                user = await self.client_for(account).users.get_current_user()
+                told = account_of(user.model_dump(by_alias=True), mode=account.mode)
+            except (ClientError, ConfigError) as error:
+                log.info("Account %d could not be asked who it is: %s", account.id, error)
+                continue
+            fresh = {name: getattr(told, name) for name in TOLD}
+            found = await self._known_as(told)
+            if found is not None and found.status == "connected" and replace(found, **fresh) != found:
+                await self._store.save_account(replace(found, **fresh))
+                await settle_acting(self._store, found.company)
+        self.forget()
 
     async def connected(self) -> list[Account]:
         """List the accounts that are connected, read from the store at most every few seconds."""

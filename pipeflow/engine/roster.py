@@ -15,7 +15,7 @@ from pipeflow.store.base import Account, Store
 
 LOOK_SECONDS = 1.0
 """The shortest time between two looks: the store changes all the time, accounts rarely."""
-LONGEST_SLEEP = 60.0
+AGAIN_SECONDS = LONGEST_SLEEP = 60.0
 
 log = logging.getLogger("pipeflow.accounts")
 
@@ -41,7 +41,7 @@ class Roster:
         self._accounts = accounts
         self._woken = asyncio.Event()
         self._known: dict[int, frozenset[tuple[object, ...]]] = {}
-        self._again: set[int] = set()
+        self._again: dict[int, float] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def know(self) -> None:
@@ -59,7 +59,6 @@ class Roster:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._accounts.tokens.finish()
 
     async def look(self) -> set[int]:
         """Look once; give the companies whose accounts had changed."""
@@ -68,13 +67,15 @@ class Roster:
             company for company in now.keys() | self._known.keys() if now.get(company) != self._known.get(company)
         }
         self._known = now
-        again, self._again = self._again, set()
+        time = asyncio.get_running_loop().time()
+        again = {company for company, due_at in self._again.items() if due_at <= time}
         for company in sorted(changed | again):
+            self._again.pop(company, None)
             for follow in self.follow:
                 try:
                     await follow(company)
                 except PipeflowError as error:
-                    self._again.add(company)
+                    self._again[company] = time + AGAIN_SECONDS
                     log.warning("Company %d changed, and not all could follow yet: %s", company, error)
         return changed
 

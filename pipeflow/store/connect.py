@@ -61,7 +61,7 @@ def account_of(user: Mapping[str, Any], **more: Any) -> Account:
         company_name=user.get("company_name") or "",
         company_domain=user.get("company_domain") or "",
         timezone=user.get("timezone_name") or "UTC",
-        is_admin=any((part or {}).get("admin") is True for part in user.get("access") or ()),
+        is_admin=any(bool((part or {}).get("admin")) for part in user.get("access") or ()),
         **more,
     )
 

@@ -185,6 +185,18 @@ async def test_jobs_are_due_in_the_time_zone_of_each_company(town: Town) -> None
     assert (await town.ticks(tokyo, "morning"))[0] == "23:00"
 
 
+async def test_a_look_at_who_the_accounts_are_notices_another_time_zone_and_other_rights(town: Town) -> None:
+    first = await town.connect(user=0, admin=True)
+    second = await town.connect(user=1, admin=True)
+    town.sandbox.company.admin["timezone_name"] = "Asia/Tokyo"
+    town.sandbox.company.admin["is_admin"] = False
+    await town.service.accounts.look_again()
+    rows = {row.user_id: row for row in await town.store.accounts()}
+    assert rows[first.user_id].timezone == "Asia/Tokyo"
+    assert (rows[first.user_id].is_admin, rows[second.user_id].is_admin) == (False, False)
+    assert rows[first.user_id].acting
+
+
 async def test_jobs_of_a_company_begin_when_it_is_connected_and_end_when_it_is_gone(town: Town) -> None:
     await town.begin()
     staying, leaving = await town.connect(company=1), await town.connect(company=2)
