@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -29,6 +30,7 @@ class Wakes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._name = uuid.uuid4().hex
         self._callbacks: list[Callable[[], None]] = []
         self._listening: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
@@ -77,7 +79,7 @@ class Wakes:
                 self._untold = False
                 with suppress(PipeflowError):  # whoever missed it looks by himself
                     async with self._database.connection() as db:
-                        await run(db, "SELECT pg_notify('pipeflow_work', '')")
+                        await run(db, "SELECT pg_notify('pipeflow_work', %s)", (self._name,))
                 await asyncio.sleep(CALM)
         finally:
             self._telling = None
@@ -104,8 +106,9 @@ class Wakes:
                 await db.execute(f"LISTEN {channel}".encode())
             self._call_back()
             while True:
-                async for _ in db.notifies(timeout=PROOF_OF_LIFE):
-                    self._call_back()
+                async for told in db.notifies(timeout=PROOF_OF_LIFE):
+                    if told.payload != self._name:
+                        self._call_back()
                 await db.execute(b"SELECT 1")
         finally:
             await db.close()

@@ -5,7 +5,19 @@ from __future__ import annotations
 import asyncio
 
 from pipeflow.store.base import ALL, Dispatch, EventFilter, NewRun, RunFilter, Store
-from tests.store.builders import COMPANY, NOW, add, dispatch, finish, lane, make_run, new_event, new_tick, state
+from tests.store.builders import (
+    COMPANY,
+    NOW,
+    add,
+    dispatch,
+    finish,
+    lane,
+    make_run,
+    new_event,
+    new_tick,
+    sqlite_only,
+    state,
+)
 
 
 async def test_event_comes_back_as_it_was_stored(store: Store) -> None:
@@ -256,6 +268,7 @@ async def test_delivery_is_stored_although_polling_found_its_change_before(store
     assert [event.id for event in await store.events(EventFilter(status="twin"))] == [late]
 
 
+@sqlite_only
 async def test_worker_is_told_of_new_events_and_replays_only(store: Store) -> None:
     told = asyncio.Event()
     store.on_change(told.set)
