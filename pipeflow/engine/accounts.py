@@ -81,6 +81,7 @@ class Accounts:
 
         Trouble with one account leaves the others alone: its runs find it out.
         """
+        changed: set[int] = set()
         for account in await self.connected():
             try:
                 user = await self.client_for(account).users.get_current_user()
@@ -92,7 +93,9 @@ class Accounts:
             found = await self._known_as(told)
             if found is not None and found.status == "connected" and replace(found, **fresh) != found:
                 await self._store.save_account(replace(found, **fresh))
-                await settle_acting(self._store, found.company)
+                changed.add(found.company)
+        for company in changed:
+            await settle_acting(self._store, company)
         self.forget()
 
     async def connected(self) -> list[Account]:
