@@ -221,7 +221,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Option | Ref):
         return value.id
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+        return number(value)
     if isinstance(value, date):
         return value.isoformat()
     return value.strftime("%H:%M:%S") if isinstance(value, time) else value
+
+
+def number(value: Decimal) -> int | float:
+    """Write an amount as JSON does numbers."""
+    return int(value) if value == value.to_integral_value() else float(value)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from pipeflow.catalog import Operation, Parameter
-from pipeflow.client.customwire import flat, nested
+from pipeflow.client.customwire import flat, nested, number
 from pipeflow.client.model import UNSET, Progress
 from pipeflow.client.streams import Upload
 
@@ -107,18 +108,22 @@ def _text(value: Any, parameter: Parameter) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
-        return moment(value, spaced=parameter.format == "datetime")
+        return _when(value, parameter)
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, time | timedelta):
+        return _clock(value)
     return str(value)
 
 
 def _json(value: Any, parameter: Parameter, operation: Operation) -> Any:
-    if isinstance(value, datetime) and parameter.format == "date":
-        return value.date().isoformat()
-    if isinstance(value, datetime):
-        return moment(value, spaced=parameter.format == "datetime")
-    return _plain(value, operation)
+    return _when(value, parameter) if isinstance(value, datetime) else _plain(value, operation)
+
+
+def _when(value: datetime, parameter: Parameter) -> str:
+    """Write a datetime in the form of its place; where a day is wanted, the day in its own zone."""
+    written = moment(value, spaced=parameter.format == "datetime")
+    return value.date().isoformat() if parameter.format == "date" else written
 
 
 def _plain(value: Any, operation: Operation) -> Any:
@@ -132,9 +137,15 @@ def _plain(value: Any, operation: Operation) -> Any:
         return moment(value, spaced=operation.id.startswith("v1."))
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, time | timedelta):
+        return _clock(value)
+    return number(value) if isinstance(value, Decimal) else value
+
+
+def _clock(value: time | timedelta) -> str:
     if isinstance(value, time):
         return value.strftime("%H:%M")
-    return value
+    return "{:02}:{:02}".format(*divmod(int(value.total_seconds()) // 60, 60))
 
 
 def moment(value: datetime, *, spaced: bool) -> str:

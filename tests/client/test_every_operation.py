@@ -8,6 +8,7 @@ import json
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
@@ -248,10 +249,29 @@ async def test_naive_datetimes_are_refused_wherever_they_stand(server: Recorder)
     naive = datetime(2026, 3, 5, 8, 9, 10)  # that it is naive is the point
     for operation in ALL:
         for parameter in operation.parameters:
-            if parameter.format in ("date-time", "datetime"):
+            if parameter.format in ("date-time", "datetime", "date"):
                 with pytest.raises(ValueError, match="time zone"):
                     await send(client, operation, minimal(operation) | {parameter.wire: naive})
     assert server.got == []
+
+
+async def test_a_datetime_where_a_day_is_wanted_is_its_day_in_its_own_zone(server: Recorder) -> None:
+    client = Client(api_token=TOKEN, base_url=server.url)
+    late = datetime(2026, 3, 6, 1, 30, tzinfo=timezone(timedelta(hours=5)))
+    await client.deals.update_deal(1, expected_close_date=late)
+    assert json.loads(server.last.body) == {"expected_close_date": "2026-03-06"}
+    await client.notes.get_notes(start_date=late)
+    assert server.last.query == [("start_date", "2026-03-06")]
+
+
+async def test_amounts_and_durations_may_be_what_python_has_for_them(server: Recorder) -> None:
+    client = Client(api_token=TOKEN, base_url=server.url)
+    values: dict[str, Any] = {"value": Decimal("12.50"), "probability": Decimal(50)}
+    await client.deals.update_deal(1, **values)
+    assert json.loads(server.last.body) == {"value": 12.5, "probability": 50}
+    spans: dict[str, Any] = {"due_time": time(9, 5), "duration": timedelta(hours=1, minutes=15)}
+    await client.activities.update_activity(1, **spans)
+    assert json.loads(server.last.body) == {"due_time": "09:05", "duration": "01:15"}
 
 
 async def test_aware_datetimes_nested_in_a_body_are_written_in_the_form_of_the_generation(server: Recorder) -> None:
