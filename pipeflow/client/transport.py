@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pipeflow.client")
 
-CONNECTIONS = 100
+CONNECTIONS = 40
 SHORTEST_SECRET = 8
 _HEADERS = {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": "pipeflow"}
 
