@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -67,8 +66,10 @@ class Configuration:
     @cached_property
     def account(self) -> str:
         """Name the account without secrets: the root, and a fingerprint of the token."""
+        from hashlib import sha256
+
         token = self.api_key if self.api_key is not None else self.access_token or ""
-        return f"{self.root} ({hashlib.sha256(token.encode()).hexdigest()[:8]})"
+        return f"{self.root} ({sha256(token.encode()).hexdigest()[:8]})"
 
     def credentials(self) -> dict[str, str]:
         """Give the header that says who we are."""
