@@ -28,8 +28,8 @@ from pipeflow.errors import (
     StoreUnavailable,
     UnexpectedBody,
 )
-from pipeflow.events import Payload
-from pipeflow.store.base import Account, Run, Store, StoredEvent, Write
+from pipeflow.events import Payload, normalise
+from pipeflow.store.base import Account, EventFilter, Run, Store, StoredEvent, Write
 
 KEPT_SECONDS = 900.0
 """Seconds for which a write stays in memory; older ones are read from the store where an old event asks for them."""
@@ -39,6 +39,8 @@ ABANDONED_SECONDS = 150.0
 """Seconds after which nobody is still sending: three tries of 30 s and their pauses."""
 PRUNE_SECONDS = 60.0
 AGAIN_SECONDS = 1.0
+MOST_TOLD = 5_000
+"""Events that are read to learn which writes were told before the start."""
 
 Outcome = Literal["done", "refused", "unsent", "unknown"]
 
@@ -218,6 +220,14 @@ class Ledger:
         now = self.clock()
         if now < until and any(_is_open(trace.write, event, now) for trace in traces):
             return Hold(until)
+        trace = self._find(event, payload, company, traces)
+        if trace is None:
+            return None
+        return Cause(trace.write.run_id, tuple(dict.fromkeys((*trace.write.chain, trace.write.handler))))
+
+    @staticmethod
+    def _find(event: StoredEvent, payload: Payload, company: _Company, traces: Sequence[Trace]) -> Trace | None:
+        """Find the write that an event tells of, and note that it does."""
         telling = Told(event, payload)
         found = first_told(telling, traces)
         if found is None:
@@ -227,7 +237,7 @@ class Ledger:
         if trace.target.effect == "create" and not trace.made and event.action == "added":
             trace.made = frozenset({event.record_id})
             company.add(trace)
-        return Cause(trace.write.run_id, tuple(dict.fromkeys((*trace.write.chain, trace.write.handler))))
+        return trace
 
     @staticmethod
     def _may_be_ours(event: StoredEvent, payload: Payload, company: _Company) -> bool:
@@ -253,13 +263,21 @@ class Ledger:
         self._user_of |= {account.id: str(account.user_id) for account in await self.store.accounts()}
 
     async def _cover(self, since: float) -> None:
-        """Hold all writes intended since then."""
+        """Hold all writes intended since then, and what events have told of them already."""
         until = self._covered_from
-        for write in await self.store.writes(since=since):
+        writes = await self.store.writes(since=since)
+        for write in writes:
             if until is None or write.intended_at < until:
                 self._take(write)
             self._read_until = max(self._read_until, write.intended_at)
         self._covered_from = since
+        if not writes:
+            return
+        for event in reversed(await self.store.events(EventFilter(limit=MOST_TOLD, since=since, caused=True))):
+            company = self._companies.get(event.company)
+            if company is not None:
+                payload = normalise(event.raw)
+                self._find(event, payload, company, self._candidates(event, payload, company, is_new=True))
 
     async def _refresh(self) -> None:
         """Read what other processes wrote or learned since the last look."""

@@ -309,7 +309,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events to list, newest first; `limit` 0 means all."""
+    """Which events to list, newest first; `limit` 0 means all. `caused`: only those that tell a write of a run."""
 
     limit: int = 50
     status: str | None = None
@@ -321,6 +321,7 @@ class EventFilter:
     since: float | None = None
     until: float | None = None
     ids: tuple[int, ...] | None = None
+    caused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,6 +301,8 @@ async def list_events(db: Connection, wanted: EventFilter, before: int, limit: i
             conditions.append(f"{column} = %({column})s")
     if wanted.name is not None:
         conditions.append("(name = %(name)s OR names @> ARRAY[%(name)s::text])")
+    if wanted.caused:
+        conditions.append("cause_run_id IS NOT NULL")
     if wanted.since is not None:
         conditions.append("received_at >= %(since)s")
     if wanted.until is not None:

@@ -296,6 +296,8 @@ def event_conditions(wanted: EventFilter) -> tuple[list[str], dict[str, Any]]:
     if wanted.name is not None:
         conditions.append("(name = :name OR instr(names, :quoted) > 0)")
         parameters["quoted"] = dumps(wanted.name).decode()
+    if wanted.caused:
+        conditions.append("cause_run_id IS NOT NULL")
     if wanted.since is not None:
         conditions.append("received_at >= :since")
     if wanted.until is not None:

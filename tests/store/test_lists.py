@@ -30,6 +30,19 @@ async def test_listing_without_a_limit_gives_everything(store: Store) -> None:
     assert await ids(store, limit=700) == added[: 1_201 - 701 : -1]
 
 
+async def test_events_that_a_run_caused_are_listed_apart(store: Store) -> None:
+    ours, theirs = await add(store, new_event(1)), await add(store, new_event(2))
+    await store.dispatch(
+        [
+            Dispatch(ours, ("deal.updated",), "echo", cause_run_id=7, chain=("a.b",)),
+            Dispatch(theirs, ("deal.updated",), "unmatched"),
+        ],
+        ALL,
+        NOW,
+    )
+    assert await ids(store, caused=True) == [ours]
+
+
 async def test_events_are_found_by_each_of_their_sides(store: Store) -> None:
     deal = await add(store, new_event(1, received_at=100.0))
     person = await add(
