@@ -21,6 +21,7 @@ from pipeflow.settings import Settings
 from pipeflow.store.base import Account, Proof, Store
 
 DAY = 86400.0
+HOUR = 3600.0
 LEASE_SECONDS = 120.0
 SLOWER = 10
 """Of so many polls, one looks where much is read for little that changes; no less than every quarter of an hour."""
@@ -146,7 +147,9 @@ class Reconciler:
 
     def _due_of(self, company: int) -> list[Source]:
         now = self._clock()
-        return [source for source in self.sources if self._due.get((company, source.name), 0.0) <= now]
+        pauses = [(source, self._due.get((company, source.name), 0.0) - now) for source in self.sources]
+        # A pause longer than any: the clock was set back.
+        return [source for source, pause in pauses if pause <= 0 or pause > self.every(source) + HOUR]
 
     async def _lease(self, account: Account) -> bool:
         return await self._store.take_lease(_lease_of(account), self._holder, self._clock(), LEASE_SECONDS)

@@ -15,10 +15,14 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.duetimes import DueTimes
-from pipeflow.errors import ClientError, PipeflowError, StoreError
+from pipeflow.errors import ClientError, PipeflowError, StoreError, StoreUnavailable
 from pipeflow.events import TICK, partition_of
 from pipeflow.registry import Job, Registry
 from pipeflow.store.base import Account, NewEvent, Store
+
+SET_BACK = 60.0
+WATCH_SECONDS = 30.0
+AGAIN_SECONDS = 1.0
 
 log = logging.getLogger("pipeflow.scheduler")
 
@@ -41,6 +45,8 @@ class Scheduler:
         self._ticks: dict[str, tuple[Job, Account]] = {}
         self._telling: set[asyncio.Task[None]] = set()
         self._scheduler = AsyncIOScheduler(timezone=UTC)
+        self._watching: asyncio.Task[None] | None = None
+        self._latest = 0.0
 
     def own(self, name: str, seconds: float, work: Callable[[], Awaitable[Any]], *, at_once: bool = False) -> None:
         """Do a job of the framework itself every so many seconds while this process runs; `at_once`: also at start."""
@@ -67,6 +73,8 @@ class Scheduler:
             )
         self._scheduler.add_listener(self._submitted, EVENT_JOB_SUBMITTED)
         self._scheduler.start()
+        self._latest = self._clock()
+        self._watching = asyncio.create_task(self._watch(), name="scheduler")
 
     async def follow(self, _: int | None = None) -> None:
         """Let each company's jobs be due in the zone of the account that acts for it, and nobody else's any more."""
@@ -88,7 +96,33 @@ class Scheduler:
         """Stop the clock; ticks that are being stored are stored."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
-        await asyncio.gather(*self._telling, return_exceptions=True)
+        waiting = [*self._telling]
+        if self._watching is not None:
+            self._watching.cancel()
+            waiting.append(self._watching)
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    def follow_clock(self) -> None:
+        """Compute due times anew where the clock was set back, so that no job waits for a time that comes again.
+
+        Due times that were told already are not told again; jobs of the framework itself are done at once.
+        """
+        now, latest = self._clock(), self._latest
+        self._latest = now
+        if now >= latest - SET_BACK or not self._scheduler.running:
+            return
+        log.warning("The clock was set back by %.0f s; jobs are due by what it says now.", latest - now)
+        for key, (job, account) in self._ticks.items():
+            due = DueTimes(job, _zone(job, account)).after(now)
+            if due is not None:
+                self._scheduler.modify_job(key, next_run_time=datetime.fromtimestamp(due, UTC))
+        for name, *_ in self._own:
+            self.hurry(name)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            self.follow_clock()
 
     async def _schedule(self, key: str, job: Job, account: Account) -> None:
         due_times = DueTimes(job, _zone(job, account))
@@ -136,10 +170,18 @@ class Scheduler:
         telling.add_done_callback(self._telling.discard)
 
     async def _tell(self, job: Job, account: Account, due_at: float) -> None:
-        try:
-            await self.tick(job, account, due_at)
-        except StoreError as error:
-            log.error("The tick of %s could not be stored, and is made up for at the next start: %s", job.name, error)
+        """Store a tick; while the store cannot, try again, until we end: then the next start makes up for it."""
+        while True:
+            try:
+                await self.tick(job, account, due_at)
+            except StoreUnavailable as error:
+                log.warning("The tick of %s could not be stored and will be again: %s", job.name, error)
+                await asyncio.sleep(AGAIN_SECONDS)
+                if self._scheduler.running:
+                    continue
+            except StoreError as error:
+                log.error("The tick of %s could not be stored: %s", job.name, error)
+            return
 
     async def _do(self, name: str, work: Callable[[], Awaitable[Any]]) -> None:
         try:

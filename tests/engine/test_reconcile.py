@@ -244,3 +244,11 @@ async def test_deleted_activity_type_is_missing_in_the_list(tmp_path: Path) -> N
         assert [(event.name, event.record_id) for event in await house.polled()] == [
             ("activityType.deleted", str(gone["id"]))
         ]
+
+
+async def test_clock_that_is_set_back_does_not_put_the_next_look_off(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.updated") as house:
+        await house.look()
+        house.clock.now -= 86_400
+        assert len(await house.reconciler.step()) == 1
+        assert await house.reconciler.step() == []

@@ -242,3 +242,22 @@ async def test_own_job_that_fails_is_tried_again(house: House) -> None:
     await scheduler.start()
     await asyncio.wait_for(enough.wait(), 10)
     await scheduler.stop()
+
+
+async def test_clock_that_is_set_back_keeps_no_job_waiting_for_a_time_that_comes_again(house: House) -> None:
+    again = asyncio.Event()
+
+    async def work() -> None:
+        again.set()
+
+    house.clock.now = datetime.now(UTC).timestamp() + 86_400
+    scheduler = house.scheduler(job(every=1.0))
+    scheduler.own("A look", 86_400.0, work)
+    await scheduler.start()
+    house.clock.now -= 86_400
+    scheduler.follow_clock()
+    await asyncio.wait_for(again.wait(), 10)
+    async with asyncio.timeout(10):
+        while len(await house.ticks()) < 3:
+            await asyncio.sleep(0.05)
+    await scheduler.stop()
