@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeflow.customs import is_custom_key
+from pipeflow.catalog.values import Option, Options
+from pipeflow.customs import custom_value, is_custom_key
 from pipeflow.errors import ClientError, ConfigError
 
 KINDS: tuple[str, ...] = ("deal", "person", "organization", "product", "project", "activity")
@@ -42,6 +43,7 @@ class Definitions:
     def __init__(self) -> None:
         self._kinds: dict[str, dict[str, FieldDefinition]] = {}
         self._keys: dict[str, dict[str, list[str]]] = {}
+        self._choices: dict[str, list[FieldDefinition]] = {}
         self._trouble: dict[str, ClientError] = {}
         self.version = 0
         self.missed: set[str] = set()
@@ -58,6 +60,7 @@ class Definitions:
         self.rest[kind] = SHORTEST_REST if is_new else min(2 * self.rest.get(kind, SHORTEST_REST), LONGEST_REST)
         self.version += is_new
         self._kinds[kind], self._keys[kind] = found, names
+        self._choices[kind] = [each for each in found.values() if each.options]
         self._trouble.pop(kind, None)
         self.missed.discard(kind)
 
@@ -68,6 +71,19 @@ class Definitions:
     def of(self, kind: str) -> Mapping[str, FieldDefinition] | None:
         """Give the fields of a kind by key, None where they are not known."""
         return self._kinds.get(_SHARED.get(kind, kind))
+
+    def lacks(self, kind: str, values: Mapping[str, Any]) -> bool:
+        """Say whether a record's custom fields, in any shape, hold a field or an option that is not known."""
+        known = self.of(kind)
+        if known is None:
+            return any(value is not None for value in values.values())
+        if not values.keys() <= known.keys():
+            return True
+        return any(
+            not _is_known(value, field)
+            for field in self._choices[home_of(kind)]
+            if (value := values.get(field.key)) is not None
+        )
 
     def all(self) -> Mapping[str, Mapping[str, FieldDefinition]]:
         """Give everything known, by kind."""
@@ -157,6 +173,15 @@ def read_definitions(listed: Sequence[Mapping[str, Any]]) -> list[FieldDefinitio
         and isinstance(each.get("field_name"), str)
         and (each.get("is_custom_field") or is_custom_key(each["field_code"]))
     ]
+
+
+def _is_known(value: Any, field: FieldDefinition) -> bool:
+    """Say whether the options that a field holds are known."""
+    if type(value) is int:
+        return value in field.options
+    read = custom_value(value, type=field.type, labels=field.options)
+    held = (read,) if isinstance(read, Option) else read if isinstance(read, Options) else ()
+    return all(option.label is not None for option in held)
 
 
 def _options(listed: Any) -> dict[int, str]:

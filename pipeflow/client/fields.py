@@ -170,7 +170,7 @@ class Fields:
             return
         definitions = self.definitions
         kind = home_of(mine[0].kind)
-        if kind in definitions.missed or any(_lacks(definitions, kind, record) for record in mine):
+        if kind in definitions.missed or any(definitions.lacks(kind, custom_values(record)) for record in mine):
             try:
                 await self.look_again(kind)
             except ClientError as error:
@@ -221,11 +221,3 @@ def _shared(account: str) -> Definitions:
     if len(companies) > REMEMBERED_COMPANIES:
         companies.popitem(last=False)
     return found
-
-
-def _lacks(definitions: Definitions, kind: str, record: CustomModel) -> bool:
-    """Say whether a record has a value of a custom field that is not known."""
-    values, known = custom_values(record), definitions.of(kind)
-    if known is None:
-        return any(value is not None for value in values.values())
-    return not values.keys() <= known.keys()

@@ -250,6 +250,33 @@ async def test_a_new_key_makes_the_client_look_again_but_not_more_than_once_a_mi
     assert network.asked == 2
 
 
+@pytest.mark.parametrize("value", [2, [1, 2]])
+async def test_a_new_option_makes_the_client_look_again_and_an_old_one_does_not(value: Any) -> None:
+    options, kind = [{"id": 1, "label": "Web"}], "enum" if isinstance(value, int) else "set"
+    known = 1 if isinstance(value, int) else [1]
+    network = Network({FIELDS: [definition(A, "Source", kind, options=options)], DEAL: {"custom_fields": {A: known}}})
+    now = [0.0]
+    client = network.client(lambda: now[0])
+    for _ in range(3):
+        await client.deals.get_deal(1)
+        now[0] += 61
+    assert network.asked == 1
+    network.data[DEAL] = {"custom_fields": {A: value}}
+    options.append({"id": 2, "label": "Fair"})
+    deal = await client.deals.get_deal(1)
+    assert "Fair" in str(deal.custom["Source"])
+    assert network.asked == 2
+
+
+async def test_what_stays_unknown_is_looked_up_less_and_less_often() -> None:
+    network, now = Network({FIELDS: [definition(A, "One")], DEAL: {"custom_fields": {A: "x", B: "y"}}}), [0.0]
+    client = network.client(lambda: now[0])
+    for minute in range(24 * 60):
+        now[0] = minute * 60.0
+        await client.deals.get_deal(1)
+    assert network.asked <= 32
+
+
 async def test_an_unknown_name_is_looked_up_again_at_the_next_answer() -> None:
     network, now = Network({FIELDS: [definition(A, "One")], DEAL: {"custom_fields": {A: "x"}}}), [0.0]
     client = network.client(lambda: now[0])
