@@ -20,8 +20,9 @@ from pipeflow.engine.fieldnames import CompanyFields
 from pipeflow.engine.fuse import Fuse
 from pipeflow.engine.logcontext import ATTEMPT, about
 from pipeflow.engine.retry import Decision, decide
+from pipeflow.engine.runwrites import RunWrites
 from pipeflow.engine.threads import in_thread, leave_if_forked
-from pipeflow.engine.writes import Ledger, RunWrites
+from pipeflow.engine.writes import Ledger
 from pipeflow.errors import NotConnected, StoreUnavailable
 from pipeflow.events import Event, FieldNames, Payload, build_event, normalise
 from pipeflow.injection import Argument

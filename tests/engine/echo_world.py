@@ -13,7 +13,8 @@ import orjson
 from pipeflow.catalog import operation
 from pipeflow.client.answers import Response
 from pipeflow.engine.dispatch import Dispatcher
-from pipeflow.engine.writes import Ledger, RunWrites
+from pipeflow.engine.runwrites import RunWrites
+from pipeflow.engine.writes import Ledger
 from pipeflow.errors import ClientError
 from pipeflow.events import Event, read_delivery
 from pipeflow.registry import Handler, Registry
