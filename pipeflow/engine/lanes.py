@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from pipeflow.store.base import Run
 
@@ -19,6 +20,8 @@ MOST = 10_000
 
 Key = tuple[int, str, int]
 Entry = tuple[int, float, int, Run]
+COMPARED = 16
+_NOTHING: dict[Key, list[Entry]] = {}
 
 
 class Ready:
@@ -35,7 +38,8 @@ class Ready:
         self.in_use = 0
         self.overflowed: set[Key] = set()
         self._limits = limits
-        self._waiting: dict[Key, list[Entry]] = {}
+        self._waiting: dict[int, dict[Key, list[Entry]]] = {}
+        self._fresh: dict[int, None] = {}  # companies that wait and have no slot, the one that has waited longest first
         self._number = 0
         self._used: Counter[str] = Counter()
         self._used_by: Counter[int] = Counter()
@@ -50,30 +54,52 @@ class Ready:
         if run.id in self._known:
             return False
         key = (run.company, run.handler, run.priority)
-        entries = self._waiting.get(key)
+        entries = self._waiting.get(run.company, _NOTHING).get(key)
         if entries is not None and (len(entries) >= ROOM or self._number >= MOST):
             self.overflowed.add(key)
             return False
         self._companies.add(run.company)
         self._known.add(run.id)
         self._number += 1
-        heapq.heappush(self._waiting.setdefault(key, []), (run.priority, run.due_at or 0.0, run.id, run))
+        if run.company not in self._used_by:
+            self._fresh.setdefault(run.company)
+        entries = self._waiting.setdefault(run.company, {}).setdefault(key, [])
+        heapq.heappush(entries, (run.priority, run.due_at or 0.0, run.id, run))
         return True
 
     def take(self) -> Run | None:
         """Give the run that starts next, and hold a slot for it.
 
-        The company with the fewest slots in use comes first; then priority, due time and id decide.
+        The company with the fewest slots in use comes first; then priority, due time and id decide. Of many companies
+        without any slot only those are compared that have waited longest, so that a thousand cost no more than a few.
         """
+        if self.in_use >= self.slots:
+            return None
+        for companies in (islice(self._fresh, COMPARED), self._fresh, self._used_by):
+            best = self._best(companies)
+            if best is not None:
+                return self._start(best)
+        return None
+
+    def _best(self, companies: Iterable[int]) -> Key | None:
         best: Key | None = None
         least: tuple[int, Entry] | None = None
-        for key, entries in self._waiting.items():
-            rank = (self._used_by[key[0]], entries[0])
-            if (least is None or rank < least) and self._may_start(key[0], key[1]):
-                best, least = key, rank
-        if best is None:
-            return None
-        run = self._pop(best)
+        for company in companies:
+            for key, entries in self._waiting.get(company, _NOTHING).items():
+                rank = (self._used_by[company], entries[0])
+                if (least is None or rank < least) and self._may_start(company, key[1]):
+                    best, least = key, rank
+        return best
+
+    def _start(self, key: Key) -> Run:
+        mine = self._waiting[key[0]]
+        run = heapq.heappop(mine[key])[3]
+        if not mine[key]:
+            del mine[key]
+        if not mine:
+            del self._waiting[run.company]
+        self._fresh.pop(run.company, None)
+        self._number -= 1
         self.in_use += 1
         self._used[run.handler] += 1
         self._used_by[run.company] += 1
@@ -88,6 +114,8 @@ class Ready:
         self._used_by[run.company] -= 1
         if not self._used_by[run.company]:
             del self._used_by[run.company]
+            if run.company in self._waiting:
+                self._fresh[run.company] = None
 
     def forget(self, run_id: int) -> None:
         """Let a run be offered again: its end is stored, or it was not there to start."""
@@ -95,32 +123,24 @@ class Ready:
 
     def drop(self, company: int) -> None:
         """Leave the waiting runs of a company to the disk."""
-        for key in [key for key in self._waiting if key[0] == company]:
-            entries = self._waiting.pop(key)
+        for entries in self._waiting.pop(company, _NOTHING).values():
             self._number -= len(entries)
             self._known.difference_update(entry[2] for entry in entries)
+        self._fresh.pop(company, None)
 
     def hungry(self) -> bool:
         """Say whether to fetch from the disk: nothing waits here, or there is much room for what did not fit."""
         if not self._number:
             return True
-        return self._number <= MOST // 2 and any(len(self._waiting.get(key, ())) < ROOM // 4 for key in self.overflowed)
+        return self._number <= MOST // 2 and any(
+            len(self._waiting.get(key[0], _NOTHING).get(key, ())) < ROOM // 4 for key in self.overflowed
+        )
 
     def crowded(self) -> set[int]:
         """Name the companies of which no more fits in, so that others' runs can be fetched past theirs."""
         return {company for company, _, _ in self.overflowed}
 
-    def _pop(self, key: Key) -> Run:
-        entries = self._waiting[key]
-        run = heapq.heappop(entries)[3]
-        self._number -= 1
-        if not entries:
-            del self._waiting[key]
-        return run
-
     def _may_start(self, company: int, handler: str) -> bool:
-        if self.in_use >= self.slots:
-            return False
         used = self._used.get(handler, 0)
         limit = self._limits.get(handler)
         if limit is not None and used >= limit:

@@ -98,13 +98,13 @@ def test_an_import_fills_its_own_room_and_nobody_elses() -> None:
     assert ready.crowded() == {1}
 
 
-def test_more_is_fetched_once_half_of_what_fits_has_started() -> None:
+def test_more_is_fetched_once_most_of_what_fits_has_started() -> None:
     ready = Ready(ROOM, {"a.one": None})
     assert ready.hungry()
     for _ in range(ROOM + 1):
         ready.offer(run())
     assert not ready.hungry()
-    started(ready, ROOM // 2 + 1)
+    started(ready, ROOM * 3 // 4 + 1)
     assert ready.hungry()
 
 
@@ -127,3 +127,16 @@ def test_dropped_runs_can_be_offered_again() -> None:
     ready.drop(1)
     assert len(ready) == 1
     assert ready.offer(mine)
+
+
+def test_of_a_thousand_waiting_companies_each_gets_a_slot_before_any_gets_two() -> None:
+    ready = Ready(50, {"a.one": None})
+    for number in range(2000):
+        ready.offer(run(company=number % 1000))
+    seen: list[int] = []
+    while len(seen) < 1000:
+        batch = started(ready)
+        seen += [one.company for one in batch]
+        for one in batch:
+            ready.release(one)
+    assert len(set(seen[:1000])) == 1000
