@@ -27,7 +27,7 @@ from pipeflow.catalog.values import (
     to_number,
     to_time,
 )
-from pipeflow.errors import ConfigError
+from pipeflow.errors import ClientError, ConfigError
 from pipeflow.naming import FieldNames
 
 T = TypeVar("T")
@@ -65,6 +65,10 @@ class Field(str, Generic[T]):
         return f"Field({str(self)!r}, {self.name!r}, {self.type!r})"
 
 
+class NamesNotKnown(ConfigError):
+    """A custom field was asked for by name where the company's fields are not known."""
+
+
 class CustomFields(Mapping[str, Any]):
     """A record's custom fields as Python values, by key or, where the company's fields are known, by name.
 
@@ -72,7 +76,8 @@ class CustomFields(Mapping[str, Any]):
         deal.custom["Source"].label        # "Web"
 
     A field without a value is None. Iterating gives the keys that came with the record. KeyError for an unknown field;
-    ConfigError for a name that two fields have, and for a name where names are not known.
+    ConfigError for a name that two fields have, and for a name where names are not known (unless the record has no
+    values at all, so that whatever is meant is None).
     """
 
     def __init__(self, kind: str, values: Mapping[str, Any], fields: FieldNames | None) -> None:
@@ -85,7 +90,12 @@ class CustomFields(Mapping[str, Any]):
     @overload
     def __getitem__(self, name: str) -> Any: ...
     def __getitem__(self, name: str) -> Any:
-        key = name if name in self._values else self._key(name)
+        try:
+            key = name if name in self._values else self._key(name)
+        except (NamesNotKnown, ClientError):
+            if any(value is not None for value in self._values.values()):
+                raise
+            return None
         return read_custom(self._kind, key, self._values.get(key), self._fields)
 
     def __iter__(self) -> Iterator[str]:
@@ -104,7 +114,7 @@ class CustomFields(Mapping[str, Any]):
             return self._fields.key(self._kind, name)
         if is_custom_key(name):
             return name
-        raise ConfigError(f"{name!r}: the names of the custom fields are not known here; use the field's key.")
+        raise NamesNotKnown(f"{name!r}: the names of the custom fields are not known here; use the field's key.")
 
 
 def read_custom(kind: str, key: str, raw: Any, fields: FieldNames | None) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeflow.catalog.values import Option, Options
-from pipeflow.customs import custom_value, is_custom_key
+from pipeflow.customs import NamesNotKnown, custom_value, is_custom_key
 from pipeflow.errors import ClientError, ConfigError
 
 KINDS: tuple[str, ...] = ("deal", "person", "organization", "product", "project", "activity")
@@ -143,7 +143,7 @@ class Definitions:
             raise self._trouble[home]
         if home not in KINDS:
             raise KeyError(f"{home} has no custom fields, so none is called {name!r}")
-        raise ConfigError(
+        raise NamesNotKnown(
             f"{name!r}: the custom fields of {home} are not known yet; `await client.fields.load({home!r})` first, "
             "or use the field's key."
         )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import pickle
+import re
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -193,6 +196,12 @@ async def test_records_without_values_cost_no_look_up(client: Client, sandbox: S
     assert fetched(sandbox) == 0
 
 
+async def test_a_record_without_values_has_none_by_every_name_also_before_names_are_known(client: Client) -> None:
+    organization = await client.organizations.add_organization(name="Bare")
+    lead = await client.leads.add_lead(title="Bare", person_id=1)
+    assert (organization.custom["Budget"], lead.custom["Contract value"]) == (None, None)
+
+
 async def test_every_page_of_definitions_is_read(sandbox: Sandbox) -> None:
     many = Sandbox(seed=1, extra_fields=600)
     async with running(many) as url, Client(api_token=many.api_token, base_url=url) as client:
@@ -340,3 +349,19 @@ async def test_aware_moments_are_written_in_the_form_of_each_version() -> None:
     await network.client().leads.update_lead("x", custom_fields={A: noon})
     assert json.loads(network.sent[0].content) == {"custom_fields": {A: "2026-03-05T12:00:00Z"}}
     assert json.loads(network.sent[1].content) == {A: "2026-03-05 12:00:00"}
+
+
+async def test_the_examples_of_the_page_do_what_they_say(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "custom-fields.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    head = "from datetime import *\nfrom decimal import Decimal\nfrom pipeflow.catalog.values import *\n"
+    ran = 0
+    for block in blocks:
+        if "from fields import" in block or "@on(" in block:
+            compile(block, "custom-fields.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            continue
+        code = compile(head + block, "custom-fields.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        await eval(code, {"client": client})
+        assert capsys.readouterr().out.splitlines() == re.findall(r"# -> (.*)$", block, re.MULTILINE)
+        ran += 1
+    assert ran == 3
