@@ -23,6 +23,9 @@ CLIENT = "pipeflow/client"
 DOCS = "docs/reference"
 CUSTOM = {"Activity", "Deal", "Lead", "Organization", "Person", "Product", "Project"}
 """The records that have custom fields."""
+# What names a record is in every record: for the type checker it is never None.
+IDENTIFIERS = ("id", "field_code")
+IDENTIFIER_TYPES = {"int": "NumberId", "str": "TextId"}
 GENERATED = (f"{CLIENT}/v1", f"{CLIENT}/v2", f"{CLIENT}/current.py", DOCS)
 
 
@@ -288,6 +291,8 @@ def _without_self(signature: str, hints: list[Hints]) -> str:
 
 def _field_line(wire: str, type: str) -> str:
     name = field_name(wire)
+    if wire in IDENTIFIERS and type in IDENTIFIER_TYPES:
+        return f"{name}: {IDENTIFIER_TYPES[type]} = ABSENT"
     optional = type if type == "Any" else f"{type} | None"
     if name == wire:
         return f"{name}: {optional} = None"
@@ -358,7 +363,10 @@ def _model_imports(generation: str, code: str, bases: set[str], elsewhere: dict[
     typing = sorted({*typing, "ClassVar"}) if "CustomModel" in bases else typing
     lines = [f"from typing import {', '.join(typing)}", ""] if typing else []
     lines += ["from pydantic import Field", ""] if "= Field(" in code else []
-    lines += [f"from pipeflow.client.model import {', '.join(sorted(bases))}"]
+    helpers = {word for word in ("ABSENT", *IDENTIFIER_TYPES.values()) if re.search(rf"\b{word}\b", code)}
+    # Constants first, as ruff sorts them.
+    names = sorted(bases | helpers, key=lambda word: (not word.isupper(), word))
+    lines += [f"from pipeflow.client.model import {', '.join(names)}"]
     for module in sorted(elsewhere):
         names = sorted(elsewhere[module])
         line = f"from pipeflow.client.{generation}.models.{module} import {', '.join(names)}"

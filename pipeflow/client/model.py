@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -32,6 +32,17 @@ FileInput: TypeAlias = Path | bytes | BinaryIO | tuple[str, bytes | BinaryIO] | 
 
 Progress: TypeAlias = Callable[[int, int | None], None]
 """Called as a file travels, with the bytes so far and, where it is known, in all."""
+
+
+if TYPE_CHECKING:
+    NumberId: TypeAlias = int
+    TextId: TypeAlias = str
+else:
+    NumberId = int | None
+    TextId = str | None
+
+ABSENT: Any = None
+"""The default of a field that every record of Pipedrive's has, and that code may therefore use without a question."""
 
 
 class Model(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,8 @@ async def current(client: Client) -> list[str]:
     first: Deal = page[0]
     some: list[Deal] = page[1:]
     searched: DealSearchResult = (await client.deals.search_deals(term="acme"))[0]
-    note: Note = await client.notes.add_note(content="Hello", deal_id=deal.id or 0)
-    removed: bool = await client.notes.delete_note(note.id or 0)
+    note: Note = await client.notes.add_note(content="Hello", deal_id=deal.id)
+    removed: bool = await client.notes.delete_note(note.id)
     nothing: None = client.webhooks.delete_webhook(1).close()
     print(first.value, len(some), searched.item, removed, nothing, page.next_cursor, page.response.status)
     with client.capture() as sent:
@@ -92,12 +93,24 @@ HEAD = (
 )
 
 
+DOCS = Path(__file__).parent.parent.parent / "docs" / "client.md"
+
+
+def example_code() -> str:
+    """Give each example of the documentation as a function that has what earlier ones made."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+    return f"async def examples() -> None:\n{textwrap.indent(''.join(blocks), '    ')}"
+
+
 @pytest.mark.slow
 def test_mypy_accepts_right_user_code_and_catches_each_mistake(tmp_path: Path) -> None:
     (tmp_path / "right.py").write_text(RIGHT)
+    (tmp_path / "examples.py").write_text(example_code())
     (tmp_path / "wrong.py").write_text(HEAD + "".join(f"    {line}\n" for line in WRONG))
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "right.py", "wrong.py"]
-    said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False).stdout
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache")]
+    files = ["right.py", "wrong.py", "examples.py"]
+    said = subprocess.run([*command, *files], capture_output=True, text=True, cwd=tmp_path, check=False).stdout
     assert "right.py" not in said, said
+    assert "examples.py" not in said, said
     for number, (line, code) in enumerate(WRONG.items(), start=HEAD.count("\n") + 1):
         assert re.search(rf"wrong\.py:{number}: error: .*\[({code})\]", said), (line, said)

@@ -3,7 +3,7 @@
 
 from typing import Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, NumberId
 
 IconKey = Literal[
     "task",
@@ -52,7 +52,7 @@ IconKey = Literal[
 class ActivityType(Model):
     """An activity type: what `activity_types.get_activity_types` and 3 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     name: str | None = None
     icon_key: IconKey | str | None = None
     color: str | None = None

@@ -3,7 +3,7 @@
 
 from typing import Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, TextId
 
 Outcome = Literal["connected", "no_answer", "left_message", "left_voicemail", "wrong_number", "busy"]
 
@@ -11,7 +11,7 @@ Outcome = Literal["connected", "no_answer", "left_message", "left_voicemail", "w
 class CallLog(Model):
     """A call log: what `call_logs.get_call_log` and 2 more give."""
 
-    id: str | None = None
+    id: TextId = ABSENT
     outcome: Outcome | str | None = None
     to_phone_number: str | None = None
     start_time: str | None = None

@@ -3,13 +3,13 @@
 
 from typing import Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, TextId
 
 
 class Channel(Model):
     """A channel: what `channels.add_channel` gives."""
 
-    id: str | None = None
+    id: TextId = ABSENT
     name: str | None = None
     avatar_url: str | None = None
     provider_channel_id: str | None = None
@@ -24,7 +24,7 @@ class Channel(Model):
 class ChannelMessageAttachment(Model):
     """The `attachments` of a `ChannelMessage`."""
 
-    id: str | None = None
+    id: TextId = ABSENT
     type: str | None = None
     url: str | None = None
     name: str | None = None
@@ -36,7 +36,7 @@ class ChannelMessageAttachment(Model):
 class ChannelMessage(Model):
     """A channel message: what `channels.receive_message` gives."""
 
-    id: str | None = None
+    id: TextId = ABSENT
     channel_id: str | None = None
     sender_id: str | None = None
     conversation_id: str | None = None

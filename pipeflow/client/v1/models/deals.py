@@ -3,14 +3,14 @@
 
 from typing import Any
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, NumberId
 from pipeflow.client.v1.models.shared import Deal, LabeledValue, PersonPicture
 
 
 class DealFollower(Model):
     """A deal follower: what `deals.get_deal_followers` and 1 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     user_id: int | None = None
     deal_id: int | None = None
     add_time: str | None = None
@@ -19,7 +19,7 @@ class DealFollower(Model):
 class Owner(Model):
     """The `owner_id` of a `DealParticipantPerson`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     value: int | None = None
     name: str | None = None
     email: str | None = None
@@ -44,7 +44,7 @@ class DealParticipantPersonOrg(Model):
 class DealParticipantPerson(Model):
     """The `person_id` of a `DealParticipant`, and 1 field like it."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     active_flag: bool | None = None
     name: str | None = None
     email: list[LabeledValue] | None = None
@@ -99,7 +99,7 @@ class DealParticipantRelatedItemData(Model):
 class DealParticipant(Model):
     """A deal participant: what `deals.get_deal_participants` and 1 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     person_id: DealParticipantPerson | None = None
     add_time: str | None = None
     active_flag: bool | None = None

@@ -3,7 +3,7 @@
 
 from typing import Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, NumberId, TextId
 
 Type = Literal["deals", "leads", "org", "people", "products", "activity", "projects"]
 
@@ -17,7 +17,7 @@ class FilterConditionsConditionCondition(Model):
     value: str | None = None
     extra_value: str | None = None
     json_value_flag: bool | None = None
-    field_code: str | None = None
+    field_code: TextId = ABSENT
 
 
 class FilterConditionsCondition(Model):
@@ -37,7 +37,7 @@ class FilterConditions(Model):
 class Filter(Model):
     """A filter: what `filters.get_filter` and 3 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     name: str | None = None
     filter_code: str | None = None
     is_editable: bool | None = None

@@ -3,7 +3,7 @@
 
 from typing import Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, TextId
 
 Color = Literal["blue", "brown", "dark-gray", "gray", "green", "orange", "pink", "purple", "red", "yellow"]
 
@@ -11,7 +11,7 @@ Color = Literal["blue", "brown", "dark-gray", "gray", "green", "orange", "pink",
 class LeadLabel(Model):
     """A lead label: what `lead_labels.get_lead_labels` and 2 more give."""
 
-    id: str | None = None
+    id: TextId = ABSENT
     name: str | None = None
     color: Color | str | None = None
     add_time: str | None = None

@@ -3,7 +3,7 @@
 
 from typing import ClassVar, Literal
 
-from pipeflow.client.model import CustomModel, Model
+from pipeflow.client.model import ABSENT, CustomModel, Model, NumberId, TextId
 
 
 class LeadValue(Model):
@@ -18,7 +18,7 @@ class Lead(CustomModel):
 
     kind: ClassVar[str] = "lead"
 
-    id: str | None = None
+    id: TextId = ABSENT
     title: str | None = None
     owner_id: int | None = None
     creator_id: int | None = None
@@ -45,20 +45,20 @@ class Lead(CustomModel):
 class LeadSearchResultItemOwner(Model):
     """The `owner` of a `LeadSearchResultItem`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
 
 
 class RelatedRecord(Model):
     """The `person` of a `LeadSearchResultItem`, and 1 field like it."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     name: str | None = None
 
 
 class LeadSearchResultItem(Model):
     """The `item` of a `LeadSearchResult`."""
 
-    id: str | None = None
+    id: TextId = ABSENT
     type: str | None = None
     title: str | None = None
     owner: LeadSearchResultItemOwner | None = None

@@ -3,13 +3,13 @@
 
 from typing import Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, NumberId
 
 
 class LegacyTeam(Model):
     """A legacy team: what `legacy_teams.get_team` and 4 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     add_time: str | None = None
     created_by_user_id: int | None = None
     name: str | None = None

@@ -5,13 +5,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, NumberId
 
 
 class MailParty(Model):
     """The `from` of a `MailMessage`, and 5 fields like it."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     email_address: str | None = None
     name: str | None = None
     linked_person_id: int | None = None
@@ -25,7 +25,7 @@ class MailParty(Model):
 class MailMessage(Model):
     """A mail message: what `mailbox.get_mail_message` and 1 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     from_: list[MailParty] | None = Field(default=None, alias="from")
     to: list[MailParty] | None = None
     cc: list[MailParty] | None = None
@@ -66,7 +66,7 @@ class MailThreadParties(Model):
 class MailThread(Model):
     """A mail thread: what `mailbox.get_mail_thread` and 2 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     account_id: str | None = None
     user_id: int | None = None
     subject: str | None = None

@@ -3,7 +3,7 @@
 
 from typing import Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, NumberId
 
 FieldType = Literal[
     "address",
@@ -29,14 +29,14 @@ FieldType = Literal[
 class NoteFieldOption(Model):
     """The `options` of a `NoteField`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     label: str | None = None
 
 
 class NoteField(Model):
     """A note field: what `note_fields.get_note_fields` gives."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     field_type: FieldType | str | None = None
     key: str | None = None
     name: str | None = None

@@ -3,7 +3,7 @@
 
 from typing import ClassVar
 
-from pipeflow.client.model import CustomModel, Model
+from pipeflow.client.model import ABSENT, CustomModel, Model, NumberId
 
 
 class Organization(CustomModel):
@@ -11,13 +11,13 @@ class Organization(CustomModel):
 
     kind: ClassVar[str] = "organization"
 
-    id: int | None = None
+    id: NumberId = ABSENT
 
 
 class OrganizationFollower(Model):
     """An organization follower: what `organizations.get_organization_followers` and 1 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     org_id: int | None = None
     user_id: int | None = None
     add_time: str | None = None

@@ -3,7 +3,7 @@
 
 from typing import Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, TextId
 
 App = Literal["sales", "projects", "campaigns", "global", "account_settings", "partnership", "nova"]
 
@@ -11,7 +11,7 @@ App = Literal["sales", "projects", "campaigns", "global", "account_settings", "p
 class PermissionSet(Model):
     """A permission set: what `permission_sets.get_permission_set` and 1 more give."""
 
-    id: str | None = None
+    id: TextId = ABSENT
     contents: list[str] | None = None
     name: str | None = None
     description: str | None = None

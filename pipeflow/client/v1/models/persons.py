@@ -3,7 +3,7 @@
 
 from typing import ClassVar, Literal
 
-from pipeflow.client.model import CustomModel, Model
+from pipeflow.client.model import ABSENT, CustomModel, Model, NumberId
 from pipeflow.client.v1.models.shared import LabeledValue, PersonPicture
 
 
@@ -12,7 +12,7 @@ class Person(CustomModel):
 
     kind: ClassVar[str] = "person"
 
-    id: int | None = None
+    id: NumberId = ABSENT
     open_deals_count: int | None = None
     related_open_deals_count: int | None = None
     closed_deals_count: int | None = None
@@ -62,7 +62,7 @@ class Person(CustomModel):
 class PersonFollower(Model):
     """A person follower: what `persons.get_person_followers` and 1 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     user_id: int | None = None
     person_id: int | None = None
     add_time: str | None = None
@@ -72,7 +72,7 @@ class PersonFollower(Model):
 class PersonProductDeal(Model):
     """The `deal` of a `PersonProduct`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     company_id: int | None = None
     creator_user_id: int | None = None
     user_id: int | None = None
@@ -120,7 +120,7 @@ class PersonProductDeal(Model):
 class PersonProductProduct(Model):
     """The `product` of a `PersonProduct`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     company_id: int | None = None
     name: str | None = None
     code: str | None = None

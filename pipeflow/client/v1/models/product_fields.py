@@ -3,7 +3,7 @@
 
 from typing import Any, Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, NumberId
 
 FieldType = Literal[
     "varchar",
@@ -28,7 +28,7 @@ FieldType = Literal[
 class ProductField(Model):
     """A product field: what `product_fields.get_product_field` and 3 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     name: str | None = None
     field_type: FieldType | str | None = None
     options: list[dict[str, Any]] | None = None

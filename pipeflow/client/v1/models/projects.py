@@ -3,7 +3,7 @@
 
 from typing import ClassVar
 
-from pipeflow.client.model import CustomModel, Model
+from pipeflow.client.model import ABSENT, CustomModel, Model, NumberId
 
 
 class Activity(CustomModel):
@@ -11,7 +11,7 @@ class Activity(CustomModel):
 
     kind: ClassVar[str] = "activity"
 
-    id: int | None = None
+    id: NumberId = ABSENT
     due_date: str | None = None
     due_time: str | None = None
     duration: str | None = None
@@ -55,7 +55,7 @@ class Project(CustomModel):
 
     kind: ClassVar[str] = "project"
 
-    id: int | None = None
+    id: NumberId = ABSENT
     title: str | None = None
     board_id: float | None = None
     phase_id: float | None = None

@@ -3,7 +3,7 @@
 
 from typing import Any, Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, NumberId
 
 Item = Literal[
     "activity",
@@ -24,6 +24,6 @@ Item = Literal[
 class Recent(Model):
     """A recent: what `recents.get_recents` gives."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     item: Item | str | None = None
     data: dict[str, Any] | None = None

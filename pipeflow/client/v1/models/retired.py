@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pipeflow.client.model import CustomModel, Model
+from pipeflow.client.model import ABSENT, CustomModel, Model, NumberId
 from pipeflow.client.v1.models.deals import Owner
 from pipeflow.client.v1.models.leads import RelatedRecord
 from pipeflow.client.v1.models.shared import DealOrg, DealPerson, DealUser, LabeledValue, PersonPicture, PictureSizes
@@ -19,7 +19,7 @@ class Activity(CustomModel):
 
     kind: ClassVar[str] = "activity"
 
-    id: int | None = None
+    id: NumberId = ABSENT
     due_date: str | None = None
     due_time: str | None = None
     duration: str | None = None
@@ -106,7 +106,7 @@ class Deal(CustomModel):
 
     kind: ClassVar[str] = "deal"
 
-    id: int | None = None
+    id: NumberId = ABSENT
     stage_id: int | None = None
     title: str | None = None
     value: float | None = None
@@ -203,7 +203,7 @@ class Product(CustomModel):
 class DealProduct(Model):
     """A deal product: what `deals.get_deal_products` and 2 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     billing_frequency: BillingFrequency | str | None = None
     billing_frequency_cycles: int | None = None
     billing_start_date: str | None = None
@@ -235,13 +235,13 @@ class DealProduct(Model):
 class SearchResultItemOwner(Model):
     """The `owner` of a `DealSearchResultItem`, and 3 fields like it."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
 
 
 class DealSearchResultItem(Model):
     """The `item` of a `DealSearchResult`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     type: str | None = None
     title: str | None = None
     value: int | None = None
@@ -292,7 +292,7 @@ class DealsSummary(Model):
 class Deleted(Model):
     """A deleted: what `deals.delete_deal` and 7 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
 
 
 class DeletedMany(Model):
@@ -304,7 +304,7 @@ class DeletedMany(Model):
 class ItemFieldSearchResult(Model):
     """An item field search result: what `item_search.search_item_by_field` gives."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     field_key: Any = Field(default=None, alias="$field_key")
 
 
@@ -333,7 +333,7 @@ class Organization(CustomModel):
 
     kind: ClassVar[str] = "organization"
 
-    id: int | None = None
+    id: NumberId = ABSENT
     open_deals_count: int | None = None
     related_open_deals_count: int | None = None
     closed_deals_count: int | None = None
@@ -389,7 +389,7 @@ class Organization(CustomModel):
 class OrganizationSearchResultItem(Model):
     """The `item` of an `OrganizationSearchResult`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     type: str | None = None
     name: str | None = None
     address: str | None = None
@@ -411,7 +411,7 @@ class Person(CustomModel):
 
     kind: ClassVar[str] = "person"
 
-    id: int | None = None
+    id: NumberId = ABSENT
     open_deals_count: int | None = None
     related_open_deals_count: int | None = None
     closed_deals_count: int | None = None
@@ -459,7 +459,7 @@ class Person(CustomModel):
 class PersonSearchResultItem(Model):
     """The `item` of a `PersonSearchResult`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     type: str | None = None
     name: str | None = None
     phones: list[str] | None = None
@@ -481,7 +481,7 @@ class PersonSearchResult(Model):
 class Pipeline(Model):
     """A pipeline: what `pipelines.get_pipeline` and 3 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     name: str | None = None
     url_title: str | None = None
     order_nr: int | None = None
@@ -496,7 +496,7 @@ class Pipeline(Model):
 class ProductSearchResultItem(Model):
     """The `item` of a `ProductSearchResult`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     type: str | None = None
     name: str | None = None
     code: int | None = None
@@ -515,7 +515,7 @@ class ProductSearchResult(Model):
 class Stage(Model):
     """A stage: what `stages.get_stage` and 3 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     order_nr: int | None = None
     name: str | None = None
     active_flag: bool | None = None
@@ -533,7 +533,7 @@ class Stage(Model):
 class Subscription(Model):
     """A subscription: what `subscriptions.get_subscription` and 7 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     user_id: int | None = None
     deal_id: int | None = None
     description: str | None = None
@@ -554,7 +554,7 @@ class Subscription(Model):
 class SubscriptionPayment(Model):
     """A subscription payment: what `subscriptions.get_subscription_payments` gives."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     subscription_id: int | None = None
     deal_id: int | None = None
     is_active: bool | None = None

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pipeflow.client.model import CustomModel, Model
+from pipeflow.client.model import ABSENT, CustomModel, Model, NumberId
 
 FieldType = Literal[
     "boolean",
@@ -48,7 +48,7 @@ FieldType = Literal[
 class DealUser(Model):
     """The `creator_user_id` of a `Deal`, and 1 field like it."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     name: str | None = None
     email: str | None = None
     has_pic: bool | None = None
@@ -93,7 +93,7 @@ class Deal(CustomModel):
 
     kind: ClassVar[str] = "deal"
 
-    id: int | None = None
+    id: NumberId = ABSENT
     stage_id: int | None = None
     title: str | None = None
     value: float | None = None
@@ -179,7 +179,7 @@ class DeletedMany(Model):
 class File(Model):
     """A file: what `files.get_file` and 9 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     user_id: int | None = None
     deal_id: int | None = None
     person_id: int | None = None
@@ -214,7 +214,7 @@ class File(Model):
 class MailMessageEntryParty(Model):
     """The `from` of a `MailMessageEntryMessage`, and 3 fields like it."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     email_address: str | None = None
     name: str | None = None
     linked_person_id: int | None = None
@@ -225,7 +225,7 @@ class MailMessageEntryParty(Model):
 class MailMessageEntryMessage(Model):
     """The `data` of a `MailMessageEntry`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     from_: list[MailMessageEntryParty] | None = Field(default=None, alias="from")
     to: list[MailMessageEntryParty] | None = None
     cc: list[MailMessageEntryParty] | None = None
@@ -283,7 +283,7 @@ class PictureSizes(Model):
 class PersonPicture(Model):
     """A person picture: what `persons.add_person_picture` gives."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     item_type: str | None = None
     item_id: int | None = None
     active_flag: bool | None = None
@@ -309,7 +309,7 @@ class RecordChange(Model):
 class RecordField(Model):
     """A record field: what `deal_fields.get_deal_field` and 13 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     key: str | None = None
     name: str | None = None
     order_nr: int | None = None
@@ -357,7 +357,7 @@ class RoleAssignment(Model):
 class RoleSettings(Model):
     """Role settings: what `roles.get_role_settings` and 2 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     deal_default_visibility: Literal[1, 3, 5, 7] | int | float | None = None
     lead_default_visibility: float | None = None
     org_default_visibility: float | None = None
@@ -372,7 +372,7 @@ class RoleSettings(Model):
 class Task(Model):
     """A task: what `tasks.get_task` and 4 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     title: str | None = None
     project_id: float | None = None
     description: str | None = None

@@ -3,7 +3,7 @@
 
 from typing import Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, NumberId
 
 App = Literal["global", "sales", "campaigns", "projects", "account_settings", "partnership", "nova"]
 
@@ -26,7 +26,7 @@ class UserLanguage(Model):
 class User(Model):
     """A user: what `users.get_user` and 5 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     name: str | None = None
     default_currency: str | None = None
     locale: str | None = None

@@ -3,13 +3,13 @@
 
 from typing import Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, NumberId
 
 
 class Webhook(Model):
     """A webhook: what `webhooks.get_webhooks` and 1 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     company_id: int | None = None
     owner_id: int | None = None
     user_id: int | None = None

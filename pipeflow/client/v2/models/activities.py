@@ -3,7 +3,7 @@
 
 from typing import ClassVar
 
-from pipeflow.client.model import CustomModel, Model
+from pipeflow.client.model import ABSENT, CustomModel, Model, NumberId
 from pipeflow.client.v2.models.shared import Address
 
 
@@ -30,7 +30,7 @@ class Activity(CustomModel):
 
     kind: ClassVar[str] = "activity"
 
-    id: int | None = None
+    id: NumberId = ABSENT
     subject: str | None = None
     type: str | None = None
     owner_id: int | None = None

@@ -3,7 +3,7 @@
 
 from typing import Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, TextId
 from pipeflow.client.v2.models.shared import FieldOption, FieldSubfield, FieldUiVisibility
 
 FieldType = Literal[
@@ -47,7 +47,7 @@ class ActivityField(Model):
     """An activity field: what `activity_fields.get_activity_field` and 1 more give."""
 
     field_name: str | None = None
-    field_code: str | None = None
+    field_code: TextId = ABSENT
     field_type: FieldType | str | None = None
     is_custom_field: bool | None = None
     is_optional_response_field: bool | None = None

@@ -3,7 +3,7 @@
 
 from typing import Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, NumberId
 
 BillingFrequency = Literal["one-time", "annually", "semi-annually", "quarterly", "monthly", "weekly"]
 
@@ -11,7 +11,7 @@ BillingFrequency = Literal["one-time", "annually", "semi-annually", "quarterly",
 class DealProduct(Model):
     """A deal product: what `deal_products.get_deal_products` and 4 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     sum: float | None = None
     tax: float | None = None
     deal_id: int | None = None

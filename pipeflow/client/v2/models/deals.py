@@ -3,14 +3,14 @@
 
 from typing import Any, ClassVar, Literal
 
-from pipeflow.client.model import CustomModel, Model
+from pipeflow.client.model import ABSENT, CustomModel, Model, NumberId, TextId
 from pipeflow.client.v2.models.shared import RelatedRecord, SearchResultItemOwner
 
 
 class AdditionalDiscount(Model):
     """An additional discount: what `deals.get_additional_discounts` and 2 more give."""
 
-    id: str | None = None
+    id: TextId = ABSENT
     type: Literal["percentage", "amount"] | str | None = None
     amount: float | None = None
     description: str | None = None
@@ -26,7 +26,7 @@ class Deal(CustomModel):
 
     kind: ClassVar[str] = "deal"
 
-    id: int | None = None
+    id: NumberId = ABSENT
     title: str | None = None
     owner_id: int | None = None
     person_id: int | None = None
@@ -82,7 +82,7 @@ class Deal(CustomModel):
 class DealSearchResultItem(Model):
     """The `item` of a `DealSearchResult`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     type: str | None = None
     title: str | None = None
     value: int | None = None

@@ -3,7 +3,7 @@
 
 from typing import Any, ClassVar
 
-from pipeflow.client.model import CustomModel, Model
+from pipeflow.client.model import ABSENT, CustomModel, Model, NumberId
 from pipeflow.client.v2.models.shared import Address, SearchResultItemOwner
 
 
@@ -12,7 +12,7 @@ class Organization(CustomModel):
 
     kind: ClassVar[str] = "organization"
 
-    id: int | None = None
+    id: NumberId = ABSENT
     name: str | None = None
     owner_id: int | None = None
     add_time: str | None = None
@@ -52,7 +52,7 @@ class Organization(CustomModel):
 class OrganizationSearchResultItem(Model):
     """The `item` of an `OrganizationSearchResult`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     type: str | None = None
     name: str | None = None
     address: str | None = None

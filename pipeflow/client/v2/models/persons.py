@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from pipeflow.client.model import CustomModel, Model
+from pipeflow.client.model import ABSENT, CustomModel, Model, NumberId
 from pipeflow.client.v2.models.shared import Address, RelatedRecord, SearchResultItemOwner
 
 
@@ -22,7 +22,7 @@ class Person(CustomModel):
 
     kind: ClassVar[str] = "person"
 
-    id: int | None = None
+    id: NumberId = ABSENT
     name: str | None = None
     first_name: str | None = None
     last_name: str | None = None
@@ -78,7 +78,7 @@ class PictureSizes(Model):
 class PersonPicture(Model):
     """A person picture: what `persons.get_person_picture` gives."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     item_type: str | None = None
     item_id: int | None = None
     added_by_user_id: int | None = None
@@ -90,7 +90,7 @@ class PersonPicture(Model):
 class PersonSearchResultItem(Model):
     """The `item` of a `PersonSearchResult`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     type: str | None = None
     name: str | None = None
     phones: list[str] | None = None

@@ -3,7 +3,7 @@
 
 from typing import Any, ClassVar, Literal
 
-from pipeflow.client.model import CustomModel, Model
+from pipeflow.client.model import ABSENT, CustomModel, Model, NumberId
 from pipeflow.client.v2.models.shared import SearchResultItemOwner
 
 BillingFrequency = Literal["one-time", "annually", "semi-annually", "quarterly", "monthly", "weekly"]
@@ -25,7 +25,7 @@ class Product(CustomModel):
 
     kind: ClassVar[str] = "product"
 
-    id: int | None = None
+    id: NumberId = ABSENT
     name: str | None = None
     code: str | None = None
     unit: str | None = None
@@ -47,7 +47,7 @@ class Product(CustomModel):
 class ProductImage(Model):
     """A product image: what `products.get_product_image` and 2 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     product_id: int | None = None
     company_id: str | None = None
     public_url: str | None = None
@@ -59,7 +59,7 @@ class ProductImage(Model):
 class ProductSearchResultItem(Model):
     """The `item` of a `ProductSearchResult`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     type: str | None = None
     name: str | None = None
     code: int | None = None
@@ -78,7 +78,7 @@ class ProductSearchResult(Model):
 class ProductVariation(Model):
     """A product variation: what `products.get_product_variations` and 2 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     name: str | None = None
     product_id: int | None = None
     prices: list[dict[str, Any]] | None = None

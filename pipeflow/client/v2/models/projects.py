@@ -3,7 +3,7 @@
 
 from typing import Any, ClassVar
 
-from pipeflow.client.model import CustomModel, Model
+from pipeflow.client.model import ABSENT, CustomModel, Model, NumberId
 from pipeflow.client.v2.models.shared import RelatedRecord, SearchResultItemOwner
 
 
@@ -12,7 +12,7 @@ class Project(CustomModel):
 
     kind: ClassVar[str] = "project"
 
-    id: int | None = None
+    id: NumberId = ABSENT
     title: str | None = None
     description: str | None = None
     status: str | None = None
@@ -47,7 +47,7 @@ class ProjectChange(Model):
 class ProjectSearchResultItemOrganization(Model):
     """The `organization` of a `ProjectSearchResultItem`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     name: str | None = None
     address: str | None = None
 
@@ -55,14 +55,14 @@ class ProjectSearchResultItemOrganization(Model):
 class ProjectSearchResultItemDeal(Model):
     """The `deal` of a `ProjectSearchResultItem`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     title: str | None = None
 
 
 class ProjectSearchResultItem(Model):
     """The `item` of a `ProjectSearchResult`."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     type: str | None = None
     title: str | None = None
     status: str | None = None

@@ -3,7 +3,7 @@
 
 from typing import Literal
 
-from pipeflow.client.model import Model
+from pipeflow.client.model import ABSENT, Model, NumberId, TextId
 
 Status = Literal["not_started", "running", "completed", "failed", "rejected"]
 
@@ -41,7 +41,7 @@ class ConversionStatus(Model):
 class Deleted(Model):
     """A deleted: what `deals.delete_deal` and 15 more give."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
 
 
 class FieldDialog(Model):
@@ -77,7 +77,7 @@ class FieldRequiredFields(Model):
 class FieldSubfield(Model):
     """The `subfields` of an `ActivityField`, and 5 fields like it."""
 
-    field_code: str | None = None
+    field_code: TextId = ABSENT
     field_name: str | None = None
     field_type: str | None = None
 
@@ -108,14 +108,14 @@ class FollowerChange(Model):
 class RelatedRecord(Model):
     """The `phase` of a `ProjectSearchResultItem`, and 7 fields like it."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
     name: str | None = None
 
 
 class SearchResultItemOwner(Model):
     """The `owner` of a `DealSearchResultItem`, and 5 fields like it."""
 
-    id: int | None = None
+    id: NumberId = ABSENT
 
 
 DealConversionStatus = ConversionStatus
