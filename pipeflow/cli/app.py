@@ -19,6 +19,7 @@ from pipeflow.cli import (
     run,
     runs,
     sandbox,
+    store,
     webhooks,
     writes,
 )
@@ -61,4 +62,5 @@ app.command("api")(api.api)
 app.add_typer(fields.app, name="fields")
 app.command("doctor")(doctor.doctor)
 app.command("migrate")(migrate.migrate)
+app.add_typer(store.app, name="store")
 app.command("sandbox")(sandbox.sandbox)

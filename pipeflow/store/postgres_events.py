@@ -307,6 +307,8 @@ async def list_events(db: Connection, wanted: EventFilter, before: int, limit: i
         conditions.append("received_at >= %(since)s")
     if wanted.until is not None:
         conditions.append("received_at < %(until)s")
+    if wanted.caused:
+        conditions.append("cause_run_id IS NOT NULL")
     if wanted.ids is not None:
         conditions.append("id = ANY(%(ids)s::bigint[])")
         parameters["ids"] = list(wanted.ids)

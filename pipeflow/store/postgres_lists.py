@@ -24,6 +24,8 @@ async def list_runs(db: Connection, wanted: RunFilter, before: int, limit: int) 
         conditions.append(f"status = '{wanted.status}'" if wanted.status in _INDEXED else "status = %(status)s")
     if wanted.status == "pending":
         conditions.append("finished_at IS NULL")
+    if wanted.parked:
+        conditions.append("finished_at IS NULL AND parked")
     if wanted.record_id is not None:
         conditions.append("event_id = ANY(array(SELECT id FROM pipeflow.events WHERE record_id = %(record_id)s))")
     for column in ("company", "kind", "record_id", "handler", "event_id"):
