@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeflow.engine.halves import MERGED, Halves, named
-from pipeflow.engine.twins import is_stale, is_twin, state_after
+from pipeflow.engine.twins import Bearers, is_stale, is_twin, state_after
 from pipeflow.engine.writes import Cause, Hold, Ledger
 from pipeflow.events import names_of, normalise
 from pipeflow.registry import Registry
 from pipeflow.store.base import Dispatch, NewRun, Owned, RecordState, Run, Store, StoredEvent
 
-BATCH = 256
+BATCH = 64
 
 Key = tuple[int, str, str]
 _TELL_STATES = frozenset({"added", "updated", "deleted"})
@@ -30,6 +30,7 @@ class Dispatcher:
         self._store = store
         self._registry = registry
         self._ledger = ledger
+        self._bearers = Bearers()
         self._halves = Halves(store, ledger.clock)
         self._seconds: set[int] = set()
 
@@ -74,7 +75,7 @@ class Dispatcher:
             return Dispatch(event.id, (event.name,), "unreadable")
         names = named(names_of(payload), is_second=event.id in self._seconds)
         before = known.get(_key(event))
-        if is_twin(event, payload, before):
+        if is_twin(event, payload, before, by_another=self._bearers.by_another(event, payload)):
             # Polling saw what became of the record, but not that it was merged.
             runs = self._runs(event, [name for name in names if name.endswith(MERGED)])
             return Dispatch(event.id, names, "dispatched" if runs else "twin", runs=runs)

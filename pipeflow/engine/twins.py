@@ -4,7 +4,8 @@ Polling tells the changes of a record in one event: all that happened after what
 last update (`polled_to`). A delivery of one of them that comes later tells nothing new. Pipedrive's times are whole
 seconds: a delivery of the very second of `polled_to` is a twin only where it tells the state that polling saw.
 
-Where several webhooks of ours tell one event, as while one replaces another, its copies may have ids of their own.
+Where several webhooks of ours tell one event, as while one replaces another, its copies may have ids of their own: they
+come by another webhook (`meta.webhook_id`) than the last delivery of the record, and tell the same state.
 """
 
 from __future__ import annotations
@@ -18,13 +19,31 @@ from pipeflow.engine.shapes import differences
 from pipeflow.events import Payload
 from pipeflow.store.base import RecordState, StoredEvent
 
+MOST_REMEMBERED = 100_000
 
-def is_twin(event: StoredEvent, payload: Payload, before: RecordState | None) -> bool:
-    """Say whether a delivery tells what polling, or another delivery, told already."""
+
+class Bearers:
+    """Remembers by which webhook the last delivery of each record came."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[int, str, str], object] = {}
+
+    def by_another(self, event: StoredEvent, payload: Payload) -> bool:
+        """Note the webhook of a delivery, and say whether the last one of its record came by another."""
+        if len(self._last) > MOST_REMEMBERED:
+            self._last.clear()
+        webhook, key = payload.meta.get("webhook_id"), (event.company, event.kind, event.record_id)
+        last = self._last.get(key)
+        self._last[key] = webhook
+        return webhook is not None and last is not None and last != webhook
+
+
+def is_twin(event: StoredEvent, payload: Payload, before: RecordState | None, *, by_another: bool) -> bool:
+    """Say whether a delivery tells what polling, or a delivery `by_another` webhook, told already."""
     if event.source != "delivery" or before is None:
         return False
     if before.source == "delivery" and event.update_time is not None and event.update_time == before.update_time:
-        return _is_copy(event, payload, before)
+        return by_another and _is_copy(event, payload, before)
     if before.polled_to is None:
         return False
     if event.action == "deleted":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,15 @@ async def test_copy_by_another_webhook_is_told_once_though_its_id_differs(tmp_pa
             await house.deliver(change)
             await house.deliver(change, event_id=f"copy-{number}")
         assert len(await house.runs()) == 3
+
+
+async def test_same_state_told_twice_by_one_webhook_is_two_events(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        house.sandbox.change("deal", next(house.sandbox.company.living("deal"))["id"], title="Changed")
+        (change,) = house.changes
+        await house.deliver(change)
+        await house.deliver(replace(change, event_id="another event of the same state"))
+        assert len(await house.runs()) == 2
 
 
 async def test_two_changes_of_one_second_are_both_told(tmp_path: Path) -> None:

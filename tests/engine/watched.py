@@ -84,7 +84,8 @@ class Watched:
         """Let deliveries of these changes arrive, and dispatch them; `event_id`: by a webhook that numbers its own."""
         events = []
         for change in changes:
-            raw = orjson.dumps(Telling(self.sandbox.company, change).body(_HOOK, event_id or change.event_id))
+            webhook = _HOOK if event_id is None else {**_HOOK, "id": _HOOK["id"] + 1}
+            raw = orjson.dumps(Telling(self.sandbox.company, change).body(webhook, event_id or change.event_id))
             head = read_delivery(raw, self.company, self.clock())
             fields = {name: getattr(head, name) for name in NewEvent._fields if hasattr(head, name)}
             events.append(NewEvent(**fields, source="delivery", raw=raw, received_at=self.clock()))
