@@ -107,9 +107,10 @@ async def _look_at_accounts(store: Store) -> list[str]:
     )
     wrong = await _look_at_proofs(store)
     wrong += [
-        f"The account of {a.name} at {a.company_name or a.company} is {a.status.replace('_', ' ')}: {a.reason or '-'}."
+        f"The account of {a.name} at {a.company_name or a.company} must be connected again ({a.reason}): "
+        "`pipeflow accounts connect` gives the link."
         for a in accounts
-        if a.status != "connected"
+        if a.status == "needs_reconnect"
     ]
     wrong += [
         f"Webhook {w.id} ({w.action} {w.object}) is not active: `pipeflow run` makes it anew."
@@ -127,7 +128,7 @@ async def _look_at_proofs(store: Store) -> list[str]:
     say("\nLooks for what was missed (UTC)")
     wrong: list[str] = []
     shown = 0
-    for company in sorted({account.company for account in await store.accounts()}):
+    for company in sorted({one.company for one in await store.accounts() if one.status != "disconnected"}):
         for proof in await store.proofs(company, limit=LOOKS):
             shown += 1
             say(f"company {company}, {describe(proof)} ({proof.tokens} tokens)")

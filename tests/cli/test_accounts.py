@@ -141,3 +141,19 @@ def test_an_api_tokens_account_has_nothing_to_refresh(folder: Path, pipeflow: Pi
     result = pipeflow("accounts", "refresh", "1")
     assert isinstance(result.exception, PipeflowError)
     assert "API token" in str(result.exception)
+
+
+def test_doctor_names_an_account_that_must_be_connected_again_and_no_uninstalled_one(
+    account: None, oauth_app: None, pipeflow: Pipeflow
+) -> None:
+    async def change(status: str) -> None:
+        store = open_store("sqlite:///pipeflow.db")
+        await store.open()
+        (found,) = await store.accounts()
+        await store.save_account(replace(found, status=status, reason="gone"))  # type: ignore[arg-type]
+        await store.close()
+
+    asyncio.run(change("needs_reconnect"))
+    assert "must be connected again (gone): `pipeflow accounts connect`" in pipeflow("doctor").output
+    asyncio.run(change("disconnected"))
+    assert "must be connected again" not in pipeflow("doctor").output
