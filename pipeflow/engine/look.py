@@ -28,6 +28,7 @@ from pipeflow.store.base import Account, NewEvent, Proof, RecordState, Store
 
 OVERLAP = 60.0
 IDS_AT_ONCE = 100
+_MOMENT = 0.001
 _OF_ONE_LIST = (BadRequest, Forbidden, NotFound, Gone, Invalid, PaymentRequired)
 """What one list refuses (a plan or a scope does not have it), while the others may answer."""
 
@@ -56,8 +57,9 @@ class Purse:
 class Look:
     """What is being looked at, and what was found so far. Times are seconds on Pipedrive's clock, but for `now`.
 
-    `alive` is called before each page, so that nobody takes a long look for a dead one. `costs` is what lists cost that
-    are read whole, `rest` for how many seconds Pipedrive wants to be left alone.
+    `alive` is called before each page, so that nobody takes a long look for a dead one. `alone`: there are no
+    deliveries, so that all that is known of records came from lists like these. `costs` is what lists cost that are
+    read whole, `rest` for how many seconds Pipedrive wants to be left alone.
     """
 
     store: Store
@@ -67,6 +69,7 @@ class Look:
     purse: Purse
     now: float
     alive: Callable[[], Awaitable[object]]
+    alone: bool = False
     added: int = 0
     changed: set[tuple[str, str]] = field(default_factory=set)
     since: float | None = None
@@ -74,6 +77,7 @@ class Look:
     kinds: dict[str, None] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
     unfinished: list[Source] = field(default_factory=list)
+    refused: list[Source] = field(default_factory=list)
     costs: dict[str, int] = field(default_factory=dict)
     rest: float = 0.0
 
@@ -100,6 +104,7 @@ class Look:
                 self.troubles.append(f"not looked at for want of tokens: {_names(self.unfinished)}")
                 break
             except _OF_ONE_LIST as error:
+                self.refused.append(source)
                 self.troubles.append(str(error))
             except ClientError as error:
                 self.unfinished += [source, *sources[number + 1 :]]
@@ -136,7 +141,8 @@ class Look:
             await compare_followers(self, source, watermark - OVERLAP)
             await self._move(source, self.until)
             return
-        self.since = watermark if self.since is None else min(self.since, watermark)
+        if watermark:
+            self.since = watermark if self.since is None else min(self.since, watermark)
         if source.way == "whole":
             await self._compare_whole(source)
         else:
@@ -301,10 +307,15 @@ class Look:
             added = source.way == "whole" or (added_at(listed) or moment or 0.0) >= watermark - OVERLAP
             return self._event(kind, "added" if added else "updated", after, None if added else {}, moment)
         is_newer = state is None or state.update_time is None or moment is None or moment > state.update_time
-        if not is_newer and source.way != "whole":
-            return None
+        if state is not None and not is_newer and source.way != "whole":
+            if not (self.alone and state.source == "poll"):
+                return None
+            # A second change within the second that the last look saw.
+            moment = (state.update_time or 0.0) + _MOMENT
+        elif not is_newer:
+            moment = None
         previous = differences(kind, after, before)
-        return self._event(kind, "updated", after, previous, moment if is_newer else None) if previous else None
+        return self._event(kind, "updated", after, previous, moment) if previous else None
 
     def _deletion(self, kind: str, state: RecordState | None, listed: Listed, moment: float | None) -> NewEvent:
         last = _read(state) or as_delivered(kind, listed)

@@ -21,7 +21,6 @@ from pipeflow.settings import Settings
 from pipeflow.store.base import Account, Proof, Store
 
 DAY = 86400.0
-HOUR = 3600.0
 LEASE_SECONDS = 120.0
 SLOWER = 10
 """Of so many polls, one looks where much is read for little that changes; no less than every quarter of an hour."""
@@ -63,6 +62,7 @@ class Reconciler:
         self._holder = "owner" if settings.sqlite_path is not None else secrets.token_hex(8)
         self._due: dict[tuple[int, str], float] = {}
         self._hurried: set[int] = set()
+        self._latest = 0.0
         self._unproven: dict[int, int] = {}
         self._costs: dict[str, int] = {}
 
@@ -113,7 +113,8 @@ class Reconciler:
         client = self._accounts.client_for(account)
         client.transport.background = True
         is_first = any((account.company, source.name) not in self._due for source in due)
-        look = Look(self._store, client, account, self._needs, purse, now, lambda: self._lease(account))
+        alone = self._poll is not None
+        look = Look(self._store, client, account, self._needs, purse, now, lambda: self._lease(account), alone)
         proof = await look.at(due)
         if last and last[0].error is None:
             # A quiet watermark is older than the last look, which saw that nothing had changed.
@@ -121,6 +122,8 @@ class Reconciler:
         self._costs.update(look.costs)
         for source in due:
             pause = max(self.turn, look.rest) if source in look.unfinished else self.every(source)
+            # What a plan or an app does not have, it may have tomorrow.
+            pause = max(pause, DAY) if source in look.refused else pause
             self._due[account.company, source.name] = now + pause
         if proof.added and self._poll is None and not is_first and account.company not in self._hurried:
             self.missed.add(account.company)
@@ -147,9 +150,11 @@ class Reconciler:
 
     def _due_of(self, company: int) -> list[Source]:
         now = self._clock()
-        pauses = [(source, self._due.get((company, source.name), 0.0) - now) for source in self.sources]
-        # A pause longer than any: the clock was set back.
-        return [source for source, pause in pauses if pause <= 0 or pause > self.every(source) + HOUR]
+        if now < self._latest - TURN:
+            # The clock was set back: nothing waits for a time that comes again.
+            self._due = dict.fromkeys(self._due, 0.0)
+        self._latest = now
+        return [source for source in self.sources if self._due.get((company, source.name), 0.0) <= now]
 
     async def _lease(self, account: Account) -> bool:
         return await self._store.take_lease(_lease_of(account), self._holder, self._clock(), LEASE_SECONDS)

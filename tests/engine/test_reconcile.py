@@ -252,3 +252,29 @@ async def test_clock_that_is_set_back_does_not_put_the_next_look_off(tmp_path: P
         house.clock.now -= 86_400
         assert len(await house.reconciler.step()) == 1
         assert await house.reconciler.step() == []
+
+
+async def test_second_change_within_a_second_is_found_where_polling_is_all_there_is(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*", poll=1.0) as house:
+        house.sandbox.clock.scale = 0
+        deal = next(house.sandbox.company.living("deal"))
+        for title in ("First", "Second", "Third"):
+            house.sandbox.change("deal", deal["id"], title=title)
+            await house.look()
+            await house.look()
+        titles = [orjson.loads(event.raw)["data"]["title"] for event in await house.polled()]
+        assert titles == ["First", "Second", "Third"]
+        house.pass_time(2)
+        house.sandbox.change("deal", deal["id"], title="Later")
+        await house.look()
+        assert [event.stale for event in await house.polled()] == [False] * 4
+
+
+async def test_list_that_was_refused_is_asked_for_again_a_day_later(tmp_path: Path) -> None:
+    async with watched(tmp_path, "lead.*") as house:
+        house.sandbox.faults.add(kind="answer", path="/v1/leads", status=403, body={"error": "no leads here"})
+        assert (await house.look()).error is not None
+        house.pass_time(3600)
+        assert await house.reconciler.step() == []
+        house.pass_time(86_400)
+        assert len(await house.reconciler.step()) == 1
