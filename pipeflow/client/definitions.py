@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeflow.catalog.values import Option, Options
 from pipeflow.customs import NamesNotKnown, custom_value, is_custom_key
-from pipeflow.errors import ClientError, ConfigError
+from pipeflow.errors import Blocked, ClientError, ConfigError, Forbidden
 
 KINDS: tuple[str, ...] = ("deal", "person", "organization", "product", "project", "activity")
 """The kinds of records that have definitions of their own; leads share the custom fields of deals."""
@@ -57,16 +57,21 @@ class Definitions:
         for each in found.values():
             names.setdefault(each.name, []).append(each.key)
         is_new = self._kinds.get(kind) != found
-        self.rest[kind] = SHORTEST_REST if is_new else min(2 * self.rest.get(kind, SHORTEST_REST), LONGEST_REST)
+        self.rest[kind] = SHORTEST_REST if is_new else self._longer(kind)
         self.version += is_new
         self._kinds[kind], self._keys[kind] = found, names
         self._choices[kind] = [each for each in found.values() if each.options]
         self._trouble.pop(kind, None)
         self.missed.discard(kind)
 
+    def _longer(self, kind: str) -> float:
+        return min(2 * self.rest.get(kind, SHORTEST_REST), LONGEST_REST)
+
     def fail(self, kind: str, trouble: ClientError) -> None:
         """Remember why the fields of a kind could not be fetched: whoever uses a name is told."""
         self._trouble[kind] = trouble
+        if isinstance(trouble, Forbidden) and not isinstance(trouble, Blocked):
+            self.rest[kind] = self._longer(kind)
 
     def of(self, kind: str) -> Mapping[str, FieldDefinition] | None:
         """Give the fields of a kind by key, None where they are not known."""

@@ -10,7 +10,6 @@ that brings nothing new, less and less often.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections import OrderedDict
@@ -20,7 +19,6 @@ from weakref import WeakKeyDictionary
 
 from pipeflow.catalog import Operation, operation
 from pipeflow.client.answers import Response
-from pipeflow.client.auth import Configuration, TokenSource
 from pipeflow.client.customwire import meant
 from pipeflow.client.definitions import (
     KINDS,
@@ -78,9 +76,8 @@ class Fields:
     @property
     def definitions(self) -> Definitions:
         """What is known so far; shared by the clients of one account."""
-        if self._given is None:
-            self._given = _shared(_account_of(self._transport.configuration))
-        return self._given
+        # Asked for anew each time: an OAuth grant may become another company's.
+        return _shared(self._transport.configuration.account) if self._given is None else self._given
 
     async def of(self, kind: str) -> Sequence[FieldDefinition]:
         """Give the custom fields of a kind of record (`deal`, `person`, …), fetched if they are not known.
@@ -185,16 +182,16 @@ class Fields:
         mine = (self.definitions, kind)
         fetching = _fetching.get(mine)
         if fetching is None:
-            fetching = _fetching[mine] = asyncio.get_running_loop().create_task(self._fetch_all(kind))
-            fetching.add_done_callback(lambda _: _fetching.pop(mine, None))
+            fetching = _fetching[mine] = asyncio.get_running_loop().create_task(self._fetch_all(*mine))
+            fetching.add_done_callback(lambda done: _forget(mine, done))
         await asyncio.shield(fetching)
 
-    async def _fetch_all(self, kind: str) -> None:
-        self.definitions.asked[kind] = self._now()
+    async def _fetch_all(self, definitions: Definitions, kind: str) -> None:
+        definitions.asked[kind] = self._now()
         try:
-            self.definitions.put(kind, await self._pages(kind))
+            definitions.put(kind, await self._pages(kind))
         except ClientError as error:
-            self.definitions.fail(kind, error)
+            definitions.fail(kind, error)
             raise
 
     async def _pages(self, kind: str) -> list[FieldDefinition]:
@@ -206,11 +203,11 @@ class Fields:
         return read_definitions([each async for each in pages if isinstance(each, Mapping)])
 
 
-def _account_of(configuration: Configuration | TokenSource) -> str:
-    if not isinstance(configuration, Configuration):
-        return configuration.account
-    told = f"{configuration.root} {sorted(configuration.credentials().items())}"
-    return hashlib.sha256(told.encode()).hexdigest()
+def _forget(which: tuple[Definitions, str], done: asyncio.Task[None]) -> None:
+    """Let go of a fetch that is over; whoever still waits is told how it ended."""
+    del _fetching[which]
+    if not done.cancelled():
+        done.exception()
 
 
 def _shared(account: str) -> Definitions:

@@ -23,7 +23,7 @@ from pipeflow.catalog.values import Address, DateRange, Money, Option, Options, 
 from pipeflow.client import Client, Configuration
 from pipeflow.client.fields import Fields
 from pipeflow.client.transport import Transport
-from pipeflow.errors import ConfigError, ConnectionFailed
+from pipeflow.errors import ConfigError, ConnectionFailed, Forbidden
 from pipeflow.records import read_record
 from pipeflow.sandbox import Sandbox, running
 
@@ -219,11 +219,14 @@ class Network:
     data: dict[str, Any]
     sent: list[httpx.Request] = field(default_factory=list)
     down: bool = False
+    refused: int | None = None
 
     def handle(self, request: httpx.Request) -> httpx.Response:
         self.sent.append(request)
         if self.down and request.url.path.endswith("Fields"):
             raise httpx.ConnectError("refused")
+        if self.refused and request.url.path.endswith("Fields"):
+            return httpx.Response(self.refused, json={"success": False, "error": "no"})
         return httpx.Response(200, json={"success": True, "data": self.data.get(request.url.path)})
 
     def client(self, now: Callable[[], float] = lambda: 0.0) -> Client:
@@ -284,6 +287,19 @@ async def test_what_stays_unknown_is_looked_up_less_and_less_often() -> None:
         now[0] = minute * 60.0
         await client.deals.get_deal(1)
     assert network.asked <= 32
+
+
+async def test_a_plan_without_fields_is_asked_less_and_less_often_and_breaks_no_read() -> None:
+    network, now = Network({DEAL: {"custom_fields": {A: 5}}}, refused=403), [0.0]
+    client = network.client(lambda: now[0])
+    for minute in range(24 * 60):
+        now[0] = minute * 60.0
+        deal = await client.deals.get_deal(1)
+    assert network.asked <= 32
+    with pytest.raises(Forbidden):
+        deal.custom["Contract value"]
+    with pytest.raises(Forbidden):
+        await client.deals.update_deal(1, custom_fields={"Contract value": 1})
 
 
 async def test_an_unknown_name_is_looked_up_again_at_the_next_answer() -> None:
