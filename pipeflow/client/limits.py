@@ -24,8 +24,10 @@ WINDOW = 2.0
 SEARCHES = 10
 LOWEST = 20
 """The smallest plan's burst limit: assumed until an answer tells the account's own."""
-TRAVEL = 0.05
-"""A request counts at Pipedrive at most so long after it was written, as far as one way varies."""
+TRAVEL = 0.1
+"""A request counts at Pipedrive at most so long after it was written, as far as that varies; a twentieth of a window.
+Twice as long after each refusal that was not foreseen."""
+LONGEST_TRAVEL = 0.8
 REMEMBERED = 0.5
 LONGEST_WAIT = 10.0
 """A burst refusal is waited out up to so many seconds, else raised."""
@@ -142,7 +144,7 @@ class Turn:
     def left(self) -> None:
         """The request was written whole: Pipedrive counts it within the time it travels."""
         if self._at is None:
-            self._count(self._governor.clock() + TRAVEL)
+            self._count(self._governor.clock() + self._governor.travel)
 
     def answered(self, headers: Mapping[str, str]) -> None:
         """The answer is here, so that the request counted before."""
@@ -184,6 +186,7 @@ class Governor:
     ) -> None:
         self.clock = clock
         self.sleep = sleep
+        self.travel = TRAVEL
         self._wall = wall
         self._burst = Window(LOWEST)
         self._searches = Window(SEARCHES)
@@ -234,6 +237,8 @@ class Governor:
         passing = self._closed is not None and type(self._closed[1]) is errors.RateLimited
         if self._closed is None or self._closed[0] < until or (passing and type(error) is not errors.RateLimited):
             self._closed = (until, error)
+        if type(error) is errors.RateLimited:
+            self.travel = min(2 * self.travel, LONGEST_TRAVEL)
         if self._burst.limit is None:
             self._burst.limit = LOWEST
 

@@ -71,6 +71,37 @@ async def test_thousand_calls_at_once_use_the_whole_limit_and_never_hit_it(plan:
     assert 1000 / (company.now - began) >= 0.95 * limit / WINDOW
 
 
+class SlowServer(httpx.AsyncBaseTransport):
+    """Enforces a limit when a request arrives, and answers a second later."""
+
+    def __init__(self, company: Company, limit: int) -> None:
+        self.company = company
+        self.limit = limit
+        self.arrived: list[float] = []
+        self.refused = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await request.extensions["trace"]("http11.send_request_body.complete", {})
+        now = self.company.now
+        used = sum(at > now - WINDOW for at in self.arrived)
+        self.refused += used >= self.limit
+        self.arrived.append(now)
+        await self.company.sleep(1.0)
+        headers = {"x-ratelimit-limit": str(self.limit), "x-ratelimit-remaining": str(max(0, self.limit - used - 1))}
+        return httpx.Response(200, headers=headers, json={"success": True, "data": {"id": 1}})
+
+
+async def test_slow_answers_slow_nobody_down(company: Company) -> None:
+    server = SlowServer(company, 40)
+    configuration = Configuration(api_key="t", base_url="http://slow")
+    client = Client(transport=Transport(configuration, backend=server, governor=company.governor))
+    await client.pipelines.get_pipeline(1)
+    began = company.now
+    await asyncio.gather(*(client.pipelines.get_pipeline(1) for _ in range(400)))
+    assert server.refused == 0
+    assert 400 / (server.arrived[-1] - began) >= 0.95 * 40 / WINDOW
+
+
 async def test_clients_of_one_account_share_its_limit(company: Company) -> None:
     company.sandbox.faults.add(kind="burst")
     clients = [company.client() for _ in range(10)]
