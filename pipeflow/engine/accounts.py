@@ -36,6 +36,7 @@ class Accounts:
         self._clock = clock
         self.tokens = Tokens(store, vault, settings, clock=clock)
         self._known: list[Account] = []
+        self._acting: dict[int, Account] = {}
         self._known_at = 0.0
         self._definitions: dict[int, Definitions] = {}
         self._configurations: dict[int, tuple[tuple[bytes | None, str], Configuration]] = {}
@@ -104,12 +105,13 @@ class Accounts:
         if not self._known or now - self._known_at > REMEMBERED_SECONDS:
             self._known = [a for a in await self._store.accounts() if a.status == "connected"]
             self._known_at = now
+            self._acting = {a.company: a for a in sorted(self._known, key=lambda a: a.acting)}
         return self._known
 
     async def acting(self, company: int) -> Account | None:
         """Give the account that acts for a company; None where none is connected."""
-        mine = [account for account in await self.connected() if account.company == company]
-        return next((account for account in mine if account.acting), mine[0] if mine else None)
+        await self.connected()
+        return self._acting.get(company)
 
     def client_for(self, account: Account, run: Run | None = None) -> Client:
         """Give a client that acts as `account`; raises NotConnected where its credentials are gone."""
