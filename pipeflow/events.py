@@ -6,7 +6,8 @@ raising) and `payloads` (one shape for both payload versions, names from the dif
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import orjson
 
 from pipeflow.catalog.values import to_id
+from pipeflow.customs import NamesNotKnown
 from pipeflow.deliveries import (
     UNREADABLE,
     Head,
@@ -24,6 +26,7 @@ from pipeflow.deliveries import (
     pipedrive_action,
     read_delivery,
 )
+from pipeflow.errors import ClientError
 from pipeflow.naming import FieldNames
 from pipeflow.payloads import Merge, Payload, merge_of, names_of, normalise
 
@@ -31,6 +34,7 @@ __all__ = [
     "TICK",
     "UNREADABLE",
     "Change",
+    "Changes",
     "Event",
     "FieldNames",
     "Head",
@@ -49,6 +53,7 @@ __all__ = [
 R_co = TypeVar("R_co", covariant=True)
 
 TICK = "tick"
+_API_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,46 @@ class Change:
 
     old: Any
     new: Any
+
+
+class Changes(Mapping[str, Change]):
+    """What changed, by field; custom fields by key, and where the company's fields are known by name.
+
+        event.changes["Contract value"].old
+
+    KeyError for what did not change, ConfigError for a name that two custom fields have. Iterating gives keys.
+    """
+
+    def __init__(self, kind: str, told: Mapping[str, Change], fields: FieldNames | None) -> None:
+        self._kind = kind
+        self._told = told
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> Change:
+        found = self._told.get(name)
+        return self._told[self._key(name)] if found is None else found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._told)
+
+    def __len__(self) -> int:
+        return len(self._told)
+
+    def __repr__(self) -> str:
+        return repr(dict(self._told))
+
+    def _key(self, name: str) -> str:
+        """Find the key of a custom field; Pipedrive's own fields, known to us or not, are called as they are."""
+        from pipeflow.records import RECORDS, Record
+
+        if self._fields is None or name in RECORDS.get(self._kind, Record).model_fields:
+            return name
+        try:
+            return self._fields.key(self._kind, name)
+        except (NamesNotKnown, ClientError):
+            if _API_NAME.fullmatch(name) is None:
+                raise
+            return name
 
 
 class AccountInfo(Protocol):
@@ -85,7 +130,7 @@ class Event(Generic[R_co]):
             print(event.record.title, event.changes["stage_id"].old, event.changes["stage_id"].new)
 
     `name` is the plain name, `names` all of them. `source` says how we learned of it: `delivery`, `poll`, `tick`,
-    `replay`. `stale` says that a newer event of the record was known already. `raw` is the body as it came.
+    `replay`, or `account` where it tells of an account of ours. `stale` says that a newer event of the record was known already. `raw` is the body as it came.
     """
 
     id: int
@@ -121,7 +166,7 @@ class Event(Generic[R_co]):
 
     @cached_property
     def changes(self) -> Mapping[str, Change]:
-        """What really changed, by field name or custom field key; empty unless the record was updated.
+        """What really changed, by field, custom ones by name or key; empty unless the record was updated.
 
         The time of the update itself is no change. A field that has no value any more is None.
         """
@@ -131,7 +176,7 @@ class Event(Generic[R_co]):
 
         data, previous = self._payload.data or {}, self._payload.previous or {}
         told = changes(self.kind, data, previous, self._fields)
-        return {key: Change(old, new) for key, (old, new) in told.items()}
+        return Changes(self.kind, {key: Change(old, new) for key, (old, new) in told.items()}, self._fields)
 
     def _read(self, state: Mapping[str, Any]) -> Any:
         from pipeflow.records import read_record
