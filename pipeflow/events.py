@@ -130,7 +130,8 @@ class Event(Generic[R_co]):
             print(event.record.title, event.changes["stage_id"].old, event.changes["stage_id"].new)
 
     `name` is the plain name, `names` all of them. `source` says how we learned of it: `delivery`, `poll`, `tick`,
-    `replay`, or `account` where it tells of an account of ours. `stale` says that a newer event of the record was known already. `raw` is the body as it came.
+    `replay`, or `account` where it tells of an account of ours. `stale` says that a newer event of the record was known
+    already. `raw` is the body as it came.
     """
 
     id: int
