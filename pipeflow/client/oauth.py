@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 
 from pipeflow import errors
 from pipeflow.client.auth import TIMEOUT, default_root
+from pipeflow.client.refusals import wait_of
 
 if TYPE_CHECKING:
     from pipeflow.client.transport import Backend, Reply
@@ -165,7 +166,7 @@ class OAuth2Configuration:
         """
         now = self._clock()
         ends = math.inf if self.expires_at is None else self.expires_at / 1000
-        early = min(EARLY_SECONDS, float(self._token.get("expires_in") or 2 * EARLY_SECONDS) / 2)
+        early = min(EARLY_SECONDS, (_number(self._token.get("expires_in")) or 2 * EARLY_SECONDS) / 2)
         token = self._token.get("access_token")
         if token and (now < ends - early or now < min(ends, self._early_again)):
             return str(token)
@@ -242,8 +243,8 @@ class OAuth2Configuration:
         new = Token({**self._token, **{name: value for name, value in token.items() if value}})
         if token.get("access_token") and not token.get("expires_at"):
             new.pop("expires_at", None)
-            if token.get("expires_in"):
-                new["expires_at"] = round((self._clock() + float(token["expires_in"])) * 1000)
+            if (lives := _number(token.get("expires_in"))) is not None:
+                new["expires_at"] = round((self._clock() + lives) * 1000)
         self._token, self._dead, self._early_again = new, False, 0.0
         return new
 
@@ -287,7 +288,10 @@ class OAuth2Configuration:
         details |= {"status": reply.status, "body": reply.body(), "headers": reply.headers}
         if reply.status >= 500:
             raise errors.ServerError(f"{what}. Pipedrive's OAuth server has trouble; try again later.", **details)
-        raise errors.BadRequest(f"{what}.", **details)
+        if reply.status == 429:
+            raise errors.RateLimited(f"{what}. Wait for it.", retry_after=wait_of(reply.headers), **details)
+        kind = errors.BadRequest if reply.status == 400 else errors.ResponseError
+        raise kind(f"{what}.", **details)
 
     def _not_connected(self, why: str) -> errors.NotConnected:
         return errors.NotConnected(
@@ -317,6 +321,13 @@ class OAuth2Configuration:
         if where.scheme not in ("https", own.scheme) or where.username or where.query or where.fragment:
             return False
         return name == self._home() or name.endswith(f".{self._home()}") or name == urlsplit(default_root()).hostname
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _said(body: Any) -> str:

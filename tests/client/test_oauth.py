@@ -12,7 +12,16 @@ import httpx
 import pytest
 
 from pipeflow.client import Client, OAuth2Configuration, Token
-from pipeflow.errors import BadRequest, ConfigError, ConnectionFailed, NotConnected, ServerError, UnexpectedBody
+from pipeflow.errors import (
+    BadRequest,
+    ConfigError,
+    ConnectionFailed,
+    NotConnected,
+    RateLimited,
+    ResponseError,
+    ServerError,
+    UnexpectedBody,
+)
 from pipeflow.sandbox import CLIENT_ID, CLIENT_SECRET, Sandbox, running
 
 CALLBACK = "http://127.0.0.1:8000/oauth/callback"
@@ -127,6 +136,19 @@ async def test_async_listener_is_awaited_before_the_token_is_given(app: App) -> 
     app.oauth2.on_token_update = save
     token = await app.oauth2.authorize(app.code())
     assert saved == [token["access_token"]]
+
+
+async def test_listener_that_fails_is_heard_and_the_token_is_kept(app: App) -> None:
+    def fail(token: Token) -> None:
+        raise OSError("disk full")
+
+    oauth2 = await app.authorized()
+    oauth2.on_token_update = fail
+    with pytest.raises(OSError, match="disk full"):
+        await oauth2.token_refresh()
+    assert await oauth2.get_access_token()
+    assert (await Client(oauth2).users.get_current_user()).id == app.sandbox.company.admin["id"]
+    assert app.refreshes == 1
 
 
 async def test_stored_token_comes_back_through_json_and_tells_nobody(app: App) -> None:
@@ -302,6 +324,37 @@ async def test_answer_without_a_refresh_token_keeps_the_old_one() -> None:
     oauth2 = token_from(refresh_token=None)
     oauth2.update_token({"access_token": "a", "refresh_token": "kept-as-it-was"})
     assert (await oauth2.token_refresh())["refresh_token"] == "kept-as-it-was"
+
+
+async def test_token_whose_life_is_not_told_is_used_until_it_is_refused() -> None:
+    oauth2 = token_from(expires_in="soon")
+    assert (await oauth2.authorize("c"))["access_token"] == await oauth2.get_access_token()
+    assert oauth2.expires_at is None
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, BadRequest), (403, ResponseError), (404, ResponseError), (429, RateLimited), (503, ServerError)],
+)
+async def test_other_trouble_of_the_oauth_server_is_no_lost_authorisation(
+    status: int, kind: type[ResponseError]
+) -> None:
+    backend = httpx.MockTransport(lambda _: httpx.Response(status, text="<html>sorry</html>"))
+    oauth2 = OAuth2Configuration("id", "secret", "https://you.example", backend=backend, sleep=no_sleep)
+    oauth2.update_token({"access_token": "a", "refresh_token": "r"})
+    with pytest.raises(kind, match=f"POST /oauth/token answered {status}") as caught:
+        await oauth2.token_refresh()
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"<html>", b'{"access_token": ""}'])
+async def test_answer_without_a_token_is_an_error_and_changes_nothing(content: bytes) -> None:
+    backend = httpx.MockTransport(lambda _: httpx.Response(200, content=content))
+    oauth2 = OAuth2Configuration("id", "secret", "https://you.example", backend=backend)
+    oauth2.update_token({"access_token": "a", "refresh_token": "r"})
+    with pytest.raises(UnexpectedBody):
+        await oauth2.token_refresh()
+    assert await oauth2.get_access_token() == "a"
 
 
 async def test_scopes_are_read_with_commas_and_with_spaces() -> None:
