@@ -59,7 +59,7 @@ def events(first: int, number: int, *, record: int | None = None) -> list[NewEve
     return made
 
 
-@on("deal.updated")
+@on("deal.updated", name="no_op")
 async def no_op(event: Event) -> None:  # type: ignore[type-arg]  # any record will do
     """Remember when it was started; those of one record wait for their retry."""
     if event.record_id == str(STUCK):
