@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeflow.catalog.values import Option, Options, Ref
-from pipeflow.customs import is_custom_key
 from pipeflow.errors import ConfigError
-from pipeflow.events import Event
+from pipeflow.events import Changes, Event
 from pipeflow.naming import FieldNames
 
 Question = Callable[[Event[Any], FieldNames | None], bool]
@@ -70,7 +69,7 @@ def changed(field: str, *, to: Any = ANYTHING, from_: Any = ANYTHING) -> Predica
         raise ConfigError(f"changed({field!r}): write the name of a field, such as changed('stage_id').")
 
     def ask(event: Event[Any], fields: FieldNames | None) -> bool:
-        change = event.changes.get(_key(event, field, fields))
+        change = Changes(event.kind, event.changes, fields).get(field)
         if change is None:
             return False
         return (to is ANYTHING or _is(change.new, to)) and (from_ is ANYTHING or _is(change.old, from_))
@@ -108,19 +107,3 @@ def _is(value: Any, wanted: Any) -> bool:
     if isinstance(value, Options) and isinstance(wanted, list | tuple | set | frozenset):
         return len(value) == len(wanted) and all(any(_is(option, each) for option in value) for each in wanted)
     return isinstance(value, Ref) and value.id == wanted
-
-
-def _key(event: Event[Any], field: str, fields: FieldNames | None) -> str:
-    if fields is None or field in event.changes or is_custom_key(field) or _is_own(event.kind, field):
-        return field
-    try:
-        return fields.key(event.kind, field)
-    except KeyError:
-        return field
-
-
-def _is_own(kind: str, field: str) -> bool:
-    """Say whether this is one of the record's own fields: its name goes before any custom field's."""
-    from pipeflow.records import RECORDS, Record
-
-    return field in RECORDS.get(kind, Record).model_fields

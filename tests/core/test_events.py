@@ -11,6 +11,8 @@ import pytest
 
 from pipeflow import Change, Event
 from pipeflow.catalog.values import Money
+from pipeflow.client.definitions import Definitions, FieldDefinition
+from pipeflow.errors import ConfigError
 from pipeflow.events import build_event, merge_of, names_of, normalise, partition_of, read_delivery
 from pipeflow.naming import known_names
 
@@ -258,6 +260,30 @@ def test_an_event_tells_the_record_after_before_and_what_really_changed() -> Non
     )
     assert (event.record.title, event.record.custom[KEY]) == ("New", 2)
     assert (event.name, event.actor_id, event.source, event.company) == ("deal.updated", 5521007, "delivery", COMPANY)
+
+
+def test_changes_of_custom_fields_go_by_name_where_names_are_known() -> None:
+    fields = Definitions()
+    raw = version_2(
+        data={"id": 1, "stage_id": 5, "custom_fields": {KEY: {"type": "double", "value": 2}}},
+        previous={"stage_id": 4, "custom_fields": {KEY: None}},
+    )
+    event = build_event(normalise(raw), id=1, source="delivery", company=1, occurred_at=0.0, raw=raw, fields=fields)
+    assert ("stage_id" in event.changes, "value" in event.changes, "weighted_value" in event.changes) == (
+        True,
+        False,
+        False,
+    )
+    with pytest.raises(ConfigError):
+        event.changes["Contract value"]
+    fields.put("deal", [FieldDefinition(KEY, "Contract value", "double"), FieldDefinition("c" * 40, "Other", "double")])
+    assert event.changes["Contract value"] == event.changes[KEY] == Change(None, 2)
+    assert ("Other" in event.changes, "Nothing" in event.changes) == (False, False)
+    assert list(event.changes) == ["stage_id", KEY]
+    assert event.changes == {"stage_id": Change(4, 5), KEY: Change(None, 2)}
+    fields.put("deal", [FieldDefinition(KEY, "Twin", "double"), FieldDefinition("c" * 40, "Twin", "double")])
+    with pytest.raises(ConfigError, match=KEY):
+        event.changes["Twin"]
 
 
 def test_an_added_record_has_no_before_and_a_deleted_one_its_last_state() -> None:

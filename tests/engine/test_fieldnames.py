@@ -107,7 +107,7 @@ async def house(path: Path, recipe: str, *, sandbox: Sandbox | None = None, toke
 TELL = """
     @on("deal.updated", when=changed("Contract value"))
     async def tell(event: Event[Deal], client: Client) -> None:
-        change = event.changes[next(iter(event.changes))]
+        change = event.changes["Contract value"]
         text = f"{event.record.custom['Contract value']} {event.record.custom['Priority']} {change.old}"
         await client.deals.update_deal(event.record.id, custom_fields={"Reference": text})
 """
