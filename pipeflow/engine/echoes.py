@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from pipeflow.catalog.values import Address, Money, TimeOfDay, TimeRange, to_datetime
+from pipeflow.catalog.values import Address, Money, Options, TimeOfDay, TimeRange, to_datetime
 from pipeflow.customs import custom_value
-from pipeflow.engine.targets import Target, target
+from pipeflow.engine.targets import LINKS, Target, target
 from pipeflow.events import Change, Event, Payload, build_event
 from pipeflow.store.base import StoredEvent, Write
 
@@ -24,7 +24,10 @@ WINDOW = 300.0
 SLACK = 2.0
 """Seconds by which the clocks of two of our machines may differ."""
 
-_BOOKKEEPING = frozenset({"update_time", "stage_change_time", "first_won_time", "update_user_id"})
+_BOOKKEEPING = frozenset(
+    {"update_time", "stage_change_time", "first_won_time", "update_user_id", "last_update_user_id"}
+    | {"first_char", "url_title"}
+)
 _BOOKKEEPING_BEGINS = ("next_activity", "last_activity", "last_incoming", "last_outgoing")
 """What nobody writes: Pipedrive keeps it up to date by itself."""
 _FOLLOWS: Mapping[str, Mapping[str, frozenset[str]]] = {
@@ -160,13 +163,23 @@ class Told:
         stored, wanted = self.stored, trace.target
         here = (stored.kind, stored.record_id)
         if wanted.effect == "merge":
-            return (f"{stored.action} {stored.record_id}",) if here in wanted.links else None
+            return (f"{stored.action} {stored.kind} {stored.record_id}",) if self._is_merged(trace) else None
         if wanted.effect == "any":
             source = self.payload.state.get(f"source_{wanted.kind}_id")
             came = source is not None and str(source) == wanted.record_id and stored.action == "added"
             return (f"added {stored.kind}",) if came else None
         beside = here in wanted.links and stored.action == "updated" and not self.real
         return (f"{_NO_CHANGE} {stored.kind}",) if beside else None
+
+    def _is_merged(self, trace: Trace) -> bool:
+        """Say whether this is the record that survives, or one that went over to it."""
+        wanted = trace.target
+        if (self.stored.kind, self.stored.record_id) in wanted.links:
+            return True
+        # A note of payload version 1.0 carries the record it hangs on with it.
+        moved = {key: change for key, change in self.real.items() if key != wanted.kind}
+        survivors = {record_id for _, record_id in wanted.links}
+        return bool(moved) and all(LINKS.get(k) == wanted.kind and str(c.new) in survivors for k, c in moved.items())
 
     def _of_update(self, trace: Trace) -> tuple[str, ...] | None:
         if not self._same_moment(trace):
@@ -287,6 +300,8 @@ def _same(told: Any, written: Any) -> bool:
         return told.time == written.time
     if isinstance(told, TimeRange) and isinstance(written, TimeRange):
         return (told.start, told.end) == (written.start, written.end)
+    if isinstance(told, str) and isinstance(written, Options):
+        return set(told.split(",")) == {str(option) for option in written.ids}
     if isinstance(told, tuple | list) and isinstance(written, tuple | list) and len(told) == len(written):
         return all(_same(*pair) for pair in zip(told, written, strict=True))
     if isinstance(told, bool) or isinstance(written, bool):

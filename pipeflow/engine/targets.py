@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pipeflow.catalog import Operation, operation
 from pipeflow.client.wire import Outgoing, prepare
+from pipeflow.customs import gathered
 
 Effect = Literal["create", "update", "delete", "merge", "any", "touch"]
 """create: makes a record · update: changes the fields it names · delete · merge: two records become one ·
@@ -37,7 +38,7 @@ KINDS: Mapping[str, str] = {
 
 _NESTED = {("deals", "products"): "deal_product", ("deals", "installments"): "deal_installment"}
 _VERBS: Mapping[str, Effect] = {"merge": "merge", "duplicate": "create", "convert": "any", "archive": "any"}
-_LINKS = {
+LINKS: Mapping[str, str] = {
     "deal_id": "deal",
     "person_id": "person",
     "org_id": "organization",
@@ -47,6 +48,7 @@ _LINKS = {
     "project_id": "project",
     "activity_id": "activity",
 }
+"""Fields that name another record, and of which kind it is."""
 _SECRET = "password"  # noqa: S105 - part of a field's name
 
 
@@ -114,7 +116,7 @@ def target_of(sent: Operation, arguments: Mapping[str, Any]) -> Target:
 def target(operation_id: str, record_id: str | None, values: Mapping[str, Any]) -> Target:
     """Say the same of a write as it is stored."""
     shape = shape_of(operation_id)
-    links = [(kind, str(values[name])) for name, kind in _LINKS.items() if values.get(name)]
+    links = [(kind, str(values[name])) for name, kind in LINKS.items() if values.get(name)]
     if shape.effect == "merge":
         links.append((shape.kind, str(values.get("merge_with_id"))))
     # Of a duplicate the path names the original; the record that is made is not known yet.
@@ -130,11 +132,9 @@ def _values(outgoing: Outgoing) -> dict[str, Any]:
     elif isinstance(body, list):
         sent["items"] = body
     sent |= {name: str(file[0]) for name, file in outgoing.files.items()}
-    custom = {key: sent.pop(key) for key in [key for key in sent if _is_custom(key)]}
+    # Version 1 writes an amount's currency, a range's end and their like beside the field, as `key_currency`.
+    custom = {key: parts["value"] if parts.keys() == {"value"} else parts for key, parts in gathered(sent).items()}
     if custom:
+        sent = {name: value for name, value in sent.items() if name[:40] not in custom}
         sent["custom_fields"] = {**custom, **(sent.get("custom_fields") or {})}
     return {name: "***" if _SECRET in name else value for name, value in sent.items()}
-
-
-def _is_custom(key: str) -> bool:
-    return len(key) == 40 and all(letter in "0123456789abcdef" for letter in key)

@@ -14,10 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pipeflow.engine.echoes import SLACK, WINDOW, Told, Trace, first_told, made_ids
-from pipeflow.errors import (
-    StoreError,
-    StoreUnavailable,
-)
+from pipeflow.engine.targets import LINKS
+from pipeflow.errors import StoreError, StoreUnavailable
 from pipeflow.events import Payload, normalise
 from pipeflow.store.base import EventFilter, Store, StoredEvent, Write
 
@@ -28,6 +26,7 @@ HOLD_SECONDS = 10.0
 ABANDONED_SECONDS = 150.0
 """Seconds after which nobody is still sending: three tries of 30 s and their pauses."""
 PRUNE_SECONDS = 60.0
+_RELATED = (*LINKS.items(), ("source_lead_id", "lead"), ("source_deal_id", "deal"))
 AGAIN_SECONDS = 1.0
 MOST_TOLD = 5_000
 """Events that are read to learn which writes were told before the start."""
@@ -54,17 +53,23 @@ class Cause:
 
 @dataclass(slots=True)
 class _Company:
-    """The recent writes of one company: by each record that they concern, and creations by kind."""
+    """The recent writes of one company: by each record that they concern, and creations by kind.
+
+    `elsewhere`: those that change records which name theirs, as merges and conversions do.
+    """
 
     users: set[str] = field(default_factory=set)
     traces: dict[int, Trace] = field(default_factory=dict)
     by_record: dict[tuple[str, str], dict[int, Trace]] = field(default_factory=dict)
+    elsewhere: dict[tuple[str, str], dict[int, Trace]] = field(default_factory=dict)
     creations: dict[str, dict[int, Trace]] = field(default_factory=dict)
 
     def add(self, trace: Trace) -> None:
         self.traces[trace.write.id] = trace
         for key in _keys(trace):
             self.by_record.setdefault(key, {})[trace.write.id] = trace
+            if trace.target.effect in ("merge", "any"):
+                self.elsewhere.setdefault(key, {})[trace.write.id] = trace
         if trace.target.effect == "create" and not trace.made:
             self.creations.setdefault(trace.target.kind, {})[trace.write.id] = trace
         else:
@@ -75,6 +80,7 @@ class _Company:
         self.traces.pop(write_id, None)
         for key in _keys(trace):
             self._drop(self.by_record, key, write_id)
+            self._drop(self.elsewhere, key, write_id)
         self._drop(self.creations, trace.target.kind, write_id)
 
     @staticmethod
@@ -172,12 +178,12 @@ class Ledger:
         company.add(Trace.of(write))
 
     def _supersede(self, ended: Write) -> None:
-        """Forget writes that may or may not have happened, once a newer one has written the same again."""
+        """Forget writes that may or may not have happened, once another attempt has written the same again."""
         company = self._companies[ended.company]
         for trace in list(company.by_record.get((ended.kind, ended.record_id or ""), {}).values()):
             older = trace.write
             is_open_question = older.id < ended.id and older.outcome == "unknown"
-            if is_open_question and older.operation == ended.operation and _names(older.values) <= _names(ended.values):
+            if is_open_question and (older.operation, older.values) == (ended.operation, ended.values):
                 company.forget(trace)
 
     # Judging ------------------------------------------------------------------------------------------------------
@@ -242,10 +248,9 @@ class Ledger:
         found = dict(company.by_record.get((event.kind, event.record_id), {}))
         if event.action == "added" or is_new:
             found |= company.creations.get(event.kind, {})
-        if event.action == "added":
-            for kind in ("lead", "deal"):
-                if source := payload.state.get(f"source_{kind}_id"):
-                    found |= company.by_record.get((kind, str(source)), {})
+        for name, kind in _RELATED:
+            if related := payload.state.get(name):
+                found |= company.elsewhere.get((kind, str(related)), {})
         return [found[write_id] for write_id in sorted(found)]
 
     # Memory -------------------------------------------------------------------------------------------------------
@@ -303,12 +308,6 @@ def _keys(trace: Trace) -> Iterable[tuple[str, str]]:
     yield from trace.target.links
     for made in trace.made:
         yield trace.target.kind, made
-
-
-def _names(values: Mapping[str, Any]) -> set[str]:
-    custom = values.get("custom_fields")
-    inner = {f"custom_fields.{key}" for key in custom} if isinstance(custom, Mapping) else set()
-    return {name for name in values if name != "custom_fields"} | inner
 
 
 def _is_open(write: Write, event: StoredEvent, now: float) -> bool:

@@ -119,7 +119,7 @@ class World:
         if ours:
             self.ours.add(event_id)
         meta = {"action": action, "entity": "deal", "entity_id": str(deal_id), "company_id": str(self.company)}
-        meta |= {"user_id": str(user), "id": event_id, "version": "2.0", "change_source": source}
+        meta |= {"user_id": str(user), "id": event_id, "version": "2.0", "change_source": source, "webhook_id": "1"}
         meta["timestamp"] = datetime.fromtimestamp(self.now, UTC).isoformat(timespec="milliseconds")
         body = {"meta": meta, "data": self.deals[deal_id], "previous": previous or None}
         self.undelivered.append(orjson.dumps(body))

@@ -195,7 +195,9 @@ async def test_copy_of_an_echo_through_a_second_webhook_wakes_nobody(world: Worl
     deal = await known_deal(world)
     await world.write(deal, {"value": 5})
     (raw,) = world.undelivered
-    world.undelivered.append(raw.replace(b'"id":"event-', b'"id":"copy-'))
+    world.undelivered.append(
+        raw.replace(b'"id":"event-', b'"id":"copy-').replace(b'"webhook_id":"1"', b'"webhook_id":"2"')
+    )
     await world.finish()
     assert list((await world.woken()).values())[1:] == [OTHERS, set()]
 
