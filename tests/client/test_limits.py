@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -72,34 +74,59 @@ async def test_thousand_calls_at_once_use_the_whole_limit_and_never_hit_it(plan:
 
 
 class SlowServer(httpx.AsyncBaseTransport):
-    """Enforces a limit when a request arrives, and answers a second later."""
+    """Enforces a limit when a request arrives, `travel` after it was written, and answers later still."""
 
-    def __init__(self, company: Company, limit: int) -> None:
+    def __init__(self, company: Company, limit: int, travel: Callable[[], float], work: Callable[[], float]) -> None:
         self.company = company
         self.limit = limit
+        self.travel = travel
+        self.work = work
         self.arrived: list[float] = []
         self.refused = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await request.extensions["trace"]("http11.send_request_body.complete", {})
+        await self.company.sleep(self.travel())
         now = self.company.now
         used = sum(at > now - WINDOW for at in self.arrived)
         self.refused += used >= self.limit
         self.arrived.append(now)
-        await self.company.sleep(1.0)
+        await self.company.sleep(self.work())
         headers = {"x-ratelimit-limit": str(self.limit), "x-ratelimit-remaining": str(max(0, self.limit - used - 1))}
         return httpx.Response(200, headers=headers, json={"success": True, "data": {"id": 1}})
 
+    def client(self) -> Client:
+        configuration = Configuration(api_key="t", base_url="http://slow")
+        return Client(transport=Transport(configuration, backend=self, governor=self.company.governor))
+
 
 async def test_slow_answers_slow_nobody_down(company: Company) -> None:
-    server = SlowServer(company, 40)
-    configuration = Configuration(api_key="t", base_url="http://slow")
-    client = Client(transport=Transport(configuration, backend=server, governor=company.governor))
+    server = SlowServer(company, 40, lambda: 0.0, lambda: 1.0)
+    client = server.client()
     await client.pipelines.get_pipeline(1)
     began = company.now
     await asyncio.gather(*(client.pipelines.get_pipeline(1) for _ in range(400)))
     assert server.refused == 0
     assert 400 / (server.arrived[-1] - began) >= 0.95 * 40 / WINDOW
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_limit_is_kept_however_long_requests_travel_and_answers_take(company: Company, seed: int) -> None:
+    chance = random.Random(seed)
+    longest = chance.choice([0.0, 0.3, 3.0])
+    server = SlowServer(
+        company, chance.choice([20, 33, 80]), lambda: chance.uniform(0, 0.1), lambda: chance.uniform(0, longest)
+    )
+    client = server.client()
+
+    async def some() -> None:
+        for _ in range(chance.randrange(8)):
+            await company.sleep(chance.uniform(0, 1))
+            await client.pipelines.get_pipeline(1)
+
+    await asyncio.gather(*(some() for _ in range(60)))
+    assert len(server.arrived) > 100
+    assert server.refused == 0
 
 
 async def test_clients_of_one_account_share_its_limit(company: Company) -> None:

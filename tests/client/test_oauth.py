@@ -26,6 +26,7 @@ from pipeflow.sandbox import CLIENT_ID, CLIENT_SECRET, Sandbox, running
 
 CALLBACK = "http://127.0.0.1:8000/oauth/callback"
 HOUR = 3600.0
+TOKENS = ("access_token", "refresh_token")
 
 
 async def no_sleep(seconds: float) -> None:
@@ -401,3 +402,17 @@ async def test_no_secret_stands_in_a_repr_message_log_or_url(caplog: pytest.LogC
     shown += [repr(oauth2), oauth2.account, repr(Token(access_token=secrets[2])), caplog.text]
     shown += [str(request.url) for request in sent]
     assert [text for text in shown for secret in secrets if secret in text] == []
+
+
+async def test_whole_life_of_a_token_leaves_no_secret_in_the_log(app: App, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    code = app.code()
+    first = await app.oauth2.authorize(code)
+    client = Client(app.oauth2)
+    app.sandbox.oauth.expire_access()
+    await client.users.get_current_user()
+    second = app.told[-1]
+    await app.oauth2.revoke()
+    secrets = [code, CLIENT_SECRET, *(token[name] for token in (first, second) for name in TOKENS)]
+    assert caplog.text
+    assert [secret for secret in secrets if secret in caplog.text] == []
