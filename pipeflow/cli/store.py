@@ -22,7 +22,7 @@ def copy(
     """Copy accounts, events, runs, history and watermarks from a SQLite file into PostgreSQL.
 
     Stop `pipeflow run` first. Until the copy is worked it can be repeated, and replaces what was copied before. The
-    secret key moves with you: set PIPEFLOW_SECRET_KEY to what is in the file of that name beside the SQLite file.
+    secret key moves with you: set PIPEFLOW_SECRET_KEY to what is in the `.key` file beside the SQLite file.
     """
     from pipeflow.cli.compose import run_async, shown_database
     from pipeflow.cli.output import print_table, say

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from pipeflow.engine.accounts import Accounts
@@ -15,13 +16,14 @@ from pipeflow.engine.fieldnames import CompanyFields
 from pipeflow.engine.fuse import LIMIT, SECONDS
 from pipeflow.engine.lanes import Ready
 from pipeflow.engine.observers import Observer
+from pipeflow.engine.ownership import Everything, Ownership
 from pipeflow.engine.recent import RecentEvents
 from pipeflow.engine.writes import Ledger
 from pipeflow.errors import NotConnected, StoreUnavailable
 from pipeflow.naming import ACCOUNT
 from pipeflow.registry import Handler, Job, Registry
 from pipeflow.settings import Settings
-from pipeflow.store.base import ALL, Closing, Run, RunFilter, Store, StoredEvent
+from pipeflow.store.base import Closing, Owned, Run, RunFilter, Store, StoredEvent
 
 REFILL = 2000
 REFILL_AGAIN = 0.05
@@ -29,12 +31,13 @@ REFILL_WHILE_BLOCKED = 0.5
 LONGEST_SLEEP = 60.0
 BACK_OFF = 1.0
 SET_BACK = 5.0
+PATIENCE_BEFORE_SUSPECTS = 10.0
 
 log = logging.getLogger("pipeflow.engine")
 
 
 class Engine:
-    """Works the runs of one machine: every partition is its own.
+    """Works the runs of the partitions that are ours: all of them on one machine.
 
         engine = Engine(store, registry, settings, accounts)
         await engine.start()
@@ -52,6 +55,7 @@ class Engine:
         settings: Settings,
         accounts: Accounts,
         *,
+        ownership: Ownership | None = None,
         clock: Callable[[], float] = time.time,
         dry_run: bool = False,
     ) -> None:
@@ -60,7 +64,8 @@ class Engine:
         self._registry = registry
         self._accounts = accounts
         self._clock = clock
-        self._ledger = Ledger(store, clock)
+        self._ownership: Ownership = ownership or Everything()
+        self._ledger = Ledger(store, clock, shared=ownership is not None)
         self._ledger.on_settled = self._look_at_held
         self._dispatcher = Dispatcher(store, registry, self._ledger)
         self.fields = CompanyFields(store, accounts, clock=clock)
@@ -70,6 +75,7 @@ class Engine:
         self._ready = Ready(settings.concurrency, {**limits, **dict.fromkeys(registry.jobs, 1)})
         self._recent = RecentEvents(store)
         self._attempts: set[asyncio.Task[None]] = set()
+        self._busy: Counter[int] = Counter()
         self._woken = asyncio.Event()
         self._stopping = False
         self._loop_task: asyncio.Task[None] | None = None
@@ -82,10 +88,11 @@ class Engine:
 
     async def start(self) -> None:
         """Take up what a dead owner left, then work until `stop`."""
-        suspects = await self._store.recover(ALL, self._clock())
         await self._ledger.begin()
         self._store.on_change(self.wake)
-        self._loop_task = asyncio.create_task(self._work(suspects), name="engine")
+        handlers = [*self._registry.handlers, *self._registry.jobs]
+        await self._ownership.start(self.wake, self._busy.__contains__, handlers)
+        self._loop_task = asyncio.create_task(self._work(), name="engine")
 
     def wake(self) -> None:
         """Have the engine look for events and due runs now: something was stored, or the time has come."""
@@ -112,6 +119,7 @@ class Engine:
         await asyncio.gather(*self._attempts, return_exceptions=True)
         self._loop_task.cancel()
         await asyncio.gather(self._loop_task, return_exceptions=True)
+        await self._ownership.stop()
         await self._ledger.end()
 
     async def go_on(self, company: int) -> None:
@@ -127,13 +135,7 @@ class Engine:
         self._refill_at = 0.0
         self._woken.set()
 
-    async def _work(self, suspects: list[Run]) -> None:
-        if suspects:
-            self._notice(f"The last process ended in the middle of {len(suspects)} runs; each is tried alone first.")
-        for suspect in suspects:
-            if self._stopping:
-                return
-            await self._safely(self._attempt(suspect, alone=True))
+    async def _work(self) -> None:
         while not self._stopping:
             self._woken.clear()
             if not await self._safely(self._turn()):
@@ -153,6 +155,7 @@ class Engine:
 
     async def _turn(self) -> None:
         """Dispatch what is new, start what may start, and sleep until there is something to do."""
+        await self._take_up(self._ownership.taken())
         await self._follow_clock()
         if self._news or _is_past(self._dispatcher.wake_at, self._clock()):
             await self._dispatch()
@@ -162,9 +165,24 @@ class Engine:
         if not self._news:
             await self._sleep()
 
+    async def _take_up(self, taken: Owned) -> None:
+        """Begin partitions that became ours: what their last owner left is tried first, each run alone."""
+        if not taken:
+            return
+        suspects = await self._store.recover(taken, self._clock())
+        self._ownership.begin(taken)
+        self._news, self._refill_at = True, 0.0
+        if suspects:
+            self._notice(f"The last process ended in the middle of {len(suspects)} runs; each is tried alone first.")
+        if suspects and self._attempts:
+            await asyncio.wait(self._attempts, timeout=PATIENCE_BEFORE_SUSPECTS)
+        for suspect in suspects:
+            if not self._stopping:
+                await self._safely(self._attempt(suspect, alone=not self._attempts, held=False))
+
     async def _dispatch(self) -> None:
         self._news = False
-        events, runs = await self._dispatcher.step(ALL, self._clock())
+        events, runs = await self._dispatcher.step(self._ownership.owned, self._clock())
         self._tell_dispatched(events, runs)
         for company in {event.company for event in events if event.name == f"{ACCOUNT}.connected"}:
             await self.go_on(company)
@@ -182,13 +200,15 @@ class Engine:
         self._ready.overflowed.clear()
         crowded: set[int] = set()
         while True:
-            runs = await self._store.due_runs(ALL, now, limit=REFILL, handlers=handlers, resting=crowded | resting)
+            runs = await self._store.due_runs(
+                self._ownership.owned, now, limit=REFILL, handlers=handlers, resting=crowded | resting
+            )
             await self._recent.fetch([run.event_id for run in runs if self._offer(run)])
             more = self._ready.crowded()
             if len(runs) < REFILL or more <= crowded:
                 break
             crowded |= more
-        due_at = await self._store.next_due_at(ALL, handlers=handlers, resting=resting)
+        due_at = await self._store.next_due_at(self._ownership.owned, handlers=handlers, resting=resting)
         self._refill_at = now + LONGEST_SLEEP if due_at is None else max(due_at, now + REFILL_WHILE_BLOCKED)
         self._refill_at = min(self._refill_at, *self._resting.values()) if self._resting else self._refill_at
 
@@ -199,7 +219,7 @@ class Engine:
             log.warning(
                 "The clock was set back by %.0f s; what waits for a time waits no longer for that.", self._latest - now
             )
-            await self._store.move_due_times(ALL, now - self._latest)
+            await self._store.move_due_times(self._ownership.owned, now - self._latest)
             self._refill_at = self._refilled_at = now
         self._latest = now
 
@@ -248,8 +268,10 @@ class Engine:
             if self._ready.overflowed:
                 self._woken.set()
 
-    async def _attempt(self, run: Run, *, alone: bool = False) -> None:
-        held = not alone
+    async def _attempt(self, run: Run, *, alone: bool = False, held: bool = True) -> None:
+        epoch = self._ownership.owned.get(run.partition)
+        owned = {} if epoch is None else {run.partition: epoch}
+        self._busy[run.partition] += 1
         try:
             entry = self._registry.handlers.get(run.handler) or self._registry.jobs.get(run.handler)
             if entry is None:
@@ -259,8 +281,7 @@ class Engine:
             if self._executor.fuse.is_blown(run):
                 await self._park(run)
                 return
-            attempt = await self._store.open_attempt(run.id, ALL, self._clock(), alone=alone)
-            if attempt is None:
+            if not await self._open(run, owned, alone):
                 return
             started = time.perf_counter()
             closing, pause = await self._executed(entry, run, event)
@@ -270,7 +291,7 @@ class Engine:
                 held = False
             self._rest(run, closing, pause)
             self._fill()
-            following = await self._close(closing)
+            following = await self._close(closing, owned)
             if closing.due_at is not None:
                 self._refill_at = min(self._refill_at, closing.due_at)
                 self._woken.set()
@@ -278,13 +299,25 @@ class Engine:
             if following is not None and following.due_at is not None:
                 self._offer(following)
         finally:
+            self._busy[run.partition] -= 1
+            if not self._busy[run.partition]:
+                del self._busy[run.partition]
             if held:
                 self._ready.release(run)
+
+    async def _open(self, run: Run, owned: Owned, alone: bool) -> bool:
+        """Record that an attempt starts. Where the store broke off, it may have: then it is taken back, uncounted."""
+        try:
+            return await self._store.open_attempt(run.id, owned, self._clock(), alone=alone) is not None
+        except StoreUnavailable as error:
+            reason = "the store broke off before this attempt began"
+            await self._close(Closing(run.id, "released", "pending", False, self._clock(), reason), owned)
+            raise error
 
     async def _park(self, run: Run) -> None:
         """Have a lane wait for a person: somebody answers each of its writes."""
         reason = f"fuse: it ran {LIMIT} times within {SECONDS:g} s, each time after its own write"
-        if await self._store.park_runs([run.id], ALL, self._clock(), reason=reason):
+        if await self._store.park_runs([run.id], self._ownership.owned, self._clock(), reason=reason):
             self._notice(
                 f"{run.handler} on {run.kind} {run.record_id} is parked, as it looks like a loop through another "
                 f"integration ({reason}). `pipeflow runs --handler {run.handler} --record {run.record_id}` shows it; "
@@ -302,11 +335,11 @@ class Engine:
             now = self._clock()
             return Closing(run.id, "released", "pending", counted=False, due_at=now, error=reason), 0.0
 
-    async def _close(self, closing: Closing) -> Run | None:
+    async def _close(self, closing: Closing, owned: Owned) -> Run | None:
         """Record the end; while the store cannot, try again: the handler has run and must not run once more."""
         while True:
             try:
-                return await self._store.close_attempt(closing, ALL, self._clock())
+                return await self._store.close_attempt(closing, owned, self._clock())
             except StoreUnavailable as error:
                 log.warning("The end of run %d could not be stored and will be again: %s", closing.run_id, error)
                 await asyncio.sleep(BACK_OFF)
