@@ -56,7 +56,7 @@ def create_app(
         if state is not True:
             return PlainTextResponse(f"{state or 'not ready yet'}\n", status_code=503)
         try:
-            await store.counts()
+            await store.accounts()
         except StoreError as error:
             return PlainTextResponse(f"{error}\n", status_code=503)
         return PlainTextResponse("ready\n")
