@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 from weakref import WeakKeyDictionary
@@ -316,11 +318,12 @@ def _lent(backend: Backend | None, root: str) -> Iterator[Backend]:
 
     They stand below httpx's own client: its cookies would be shared by all accounts, and it costs as much again.
     """
-    import httpx
-
     if backend is not None:
         yield backend
         return
+    _load_httpx()
+    import httpx
+
     ours, proxy = _ours(), _proxy_of(root)
     if proxy not in ours.pools:
         limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
@@ -330,6 +333,17 @@ def _lent(backend: Backend | None, root: str) -> Iterator[Backend]:
         yield ours.pools[proxy]
     finally:
         ours.flying -= 1
+
+
+def _load_httpx() -> None:
+    """Import httpx as where click is missing: its own command line would load that, rich and pygments for nothing."""
+    if "httpx" in sys.modules:
+        return
+    sys.modules["httpx._main"] = None  # type: ignore[assignment]  # which makes its import fail, as httpx expects
+    try:
+        import_module("httpx")
+    finally:
+        del sys.modules["httpx._main"]
 
 
 def _ours() -> Connections:
