@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pipeflow.sandbox import (
     search,
+    v1_attached,
     v1_fields,
     v1_files,
     v1_filters,
     v1_leads,
     v1_more,
     v1_notes,
+    v1_projects,
     v1_records,
     v1_users,
     v1_webhooks,
@@ -22,12 +24,14 @@ from pipeflow.sandbox.routing import HANDLERS, Handler
 
 MODULES = (
     search,
+    v1_attached,
     v1_fields,
     v1_files,
     v1_filters,
     v1_leads,
     v1_more,
     v1_notes,
+    v1_projects,
     v1_records,
     v1_users,
     v1_webhooks,

@@ -111,6 +111,28 @@ def _lead_label(company: Company, label: Record, me: int | None) -> Record:
     return {name: label[name] for name in ("id", "name", "color", "add_time", "update_time")}
 
 
+def _project(company: Company, project: Record, me: int | None) -> Record:
+    shown = _plain(company, project, me)
+    people, organizations = shown.pop("person_ids"), shown.pop("org_ids")
+    shown |= {"person_id": people[0] if people else None, "org_id": organizations[0] if organizations else None}
+    shown["labels"] = shown.pop("label_ids")
+    return shown | {name: v1_time(project[name]) for name in ("status_change_time", "archive_time")}
+
+
+def _task(company: Company, task: Record, me: int | None) -> Record:
+    names = ("id", "title", "project_id", "description", "parent_task_id", "assignee_ids", "due_date", "creator_id")
+    shown = _timed(task, *names) | {"done": int(task["is_done"])}
+    shown["assignee_id"] = task["assignee_ids"][0] if task["assignee_ids"] else None
+    return shown | {"marked_as_done_time": v1_time(task["marked_as_done_time"])}
+
+
+def _deal_product(company: Company, row: Record, me: int | None) -> Record:
+    shown = _plain(company, row, me)
+    shown |= {"enabled_flag": shown.pop("is_enabled"), "active_flag": not row["is_deleted"]}
+    shown |= {"sum_formatted": f"{row['currency']} {row['sum']:,}", "quantity_formatted": str(row["quantity"])}
+    return shown | {"last_edit": shown.pop("update_time")}
+
+
 SMALL: dict[str, Callable[[Company, Record, int | None], dict[str, Any]]] = {
     "note": _note,
     "user": user,
@@ -120,11 +142,11 @@ SMALL: dict[str, Callable[[Company, Record, int | None], dict[str, Any]]] = {
     "file": _file,
     "comment": _comment,
     "lead_label": _lead_label,
-    "project": _plain,
-    "task": _plain,
+    "project": _project,
+    "task": _task,
     "board": _plain,
     "phase": _plain,
     "filter": _filter,
-    "deal_product": _plain,
+    "deal_product": _deal_product,
     "deal_installment": _plain,
 }

@@ -109,7 +109,7 @@ def _company(company: Company) -> Record:
 def _restored(data: dict[str, Any], sandbox: Sandbox) -> Company:
     company = Company(data["id"], data["domain"], data["name"], sandbox.clock, data["seed"])
     company.noop_events = data["noop_events"]
-    for name in PLAIN:
+    for name in (one for one in PLAIN if one in data):
         setattr(company, name, data[name])
     for kind, records in data["tables"].items():
         company.tables[kind] = {record["id"]: record for record in records}

@@ -1,20 +1,27 @@
-"""Generation 2's strictness: unknown keys and wrong types are refused, by the catalog's schemas.
+"""How strict each generation is, by the catalog's schemas. Reads `pipeflow.catalog` alone.
 
-Reads `pipeflow.catalog` alone. Generation 1 is lenient and never comes here.
+Generation 2 refuses unknown keys and wrong types; generation 1 only what lacks something it needs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final
 
 from pipeflow import catalog
-from pipeflow.sandbox.answers import invalid
+from pipeflow.sandbox.answers import RefusedError, invalid
 from pipeflow.sandbox.clock import parse
 
 _WHOLE_SECONDS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)")
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+def check_given(operation: catalog.Operation, **given: Container[str]) -> None:
+    """Refuse a request of generation 1 that lacks a required parameter; `given` are the names there are, by place."""
+    for parameter in operation.parameters:
+        if parameter.required and parameter.place in given and parameter.wire not in given[parameter.place]:
+            raise RefusedError(f"{parameter.wire} must be given", 400)
 
 
 def check_query(operation: catalog.Operation, query: Iterable[tuple[str, str]]) -> None:

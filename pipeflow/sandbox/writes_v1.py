@@ -24,6 +24,9 @@ RENAMED: Final[dict[str, dict[str, str]]] = {
     },
     "product": {"selectable": "is_linkable"},
     "pipeline": {"deal_probability": "is_deal_probability_enabled", "active": "is_active"},
+    "project": {"labels": "label_ids"},
+    "task": {"done": "is_done"},
+    "deal_product": {"enabled_flag": "is_enabled"},
     "stage": {"rotten_flag": "is_deal_rot_enabled", "rotten_days": "days_to_rotten"},
 }
 INTEGERS: Final = frozenset(

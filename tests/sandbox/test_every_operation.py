@@ -134,3 +134,12 @@ async def test_generation_one_ignores_what_it_does_not_know() -> None:
         async with desk() as at:
             answer = await at.send(operation, colour="red")
             assert answer.is_success, f"{operation.id}: {answer.text}"
+
+
+async def test_generation_one_refuses_what_lacks_something_it_needs() -> None:
+    async with desk() as at:
+        for operation in (one for one in OPERATIONS if one.id.startswith("v1")):
+            if any(one.required and one.place in ("json", "form", "query", "file") for one in operation.parameters):
+                path = path_of(operation, at.sandbox, at.ids)
+                answer = await at.client.request(operation.method, path, json={} if operation.body == "json" else None)
+                assert answer.status_code == 400, f"{operation.id}: {answer.text}"

@@ -117,3 +117,34 @@ async def test_stored_filter_overrides_the_other_filters(api: httpx.AsyncClient)
     stored = await data(api, "POST", "/v1/filters", {"name": "Won", "type": "deals", "conditions": conditions})
     found = await data(api, "GET", "/api/v2/deals", filter_id=stored["id"], owner_id=1)
     assert {deal["status"] for deal in found} == {"won"}
+
+
+async def test_projects_and_tasks_are_the_same_in_both_generations(api: httpx.AsyncClient) -> None:
+    body = {"title": "Rollout", "board_id": 1, "phase_id": 1, "org_id": 2, "labels": [3]}
+    project = await data(api, "POST", "/v1/projects", body)
+    assert (project["org_id"], project["person_id"], project["labels"]) == (2, None, [3])
+    new = await data(api, "GET", f"/api/v2/projects/{project['id']}")
+    assert (new["org_ids"], new["label_ids"]) == ([2], [3])
+    task = await data(api, "POST", "/v1/tasks", {"title": "Call", "project_id": project["id"], "done": 1})
+    assert (task["done"], task["marked_as_done_time"][:2]) == (1, "20")
+    assert (await data(api, "GET", f"/api/v2/tasks/{task['id']}"))["is_done"] is True
+    assert [one["id"] for one in await data(api, "GET", f"/v1/projects/{project['id']}/tasks")] == [task["id"]]
+    archived = await data(api, "POST", f"/v1/projects/{project['id']}/archive")
+    assert archived["archive_time"]
+    assert await data(api, "GET", "/v1/projects") == []
+    assert len(await data(api, "GET", "/v1/projects", include_archived="true")) == 1
+    assert (await api.post("/v1/tasks", json={"project_id": project["id"]})).status_code == 400
+
+
+async def test_products_on_deals_are_the_same_in_both_generations(api: httpx.AsyncClient) -> None:
+    body = {"product_id": 1, "item_price": 10, "quantity": 3, "enabled_flag": 0}
+    row = await data(api, "POST", "/v1/deals/1/products", body)
+    assert (row["sum"], row["enabled_flag"], row["product_attachment_id"]) == (30, False, row["id"])
+    new = await data(api, "GET", "/api/v2/deals/1/products")
+    assert [(one["id"], one["is_enabled"]) for one in new] == [(row["id"], False)]
+    await data(api, "PUT", f"/v1/deals/1/products/{row['id']}", {"quantity": 2})
+    listed = await data(api, "GET", "/v1/deals/1/products", include_product_data=1)
+    assert (listed[0]["sum"], listed[0]["product"]["id"]) == (20, 1)
+    assert (await api.delete(f"/v1/deals/2/products/{row['id']}")).status_code == 404
+    await data(api, "DELETE", f"/v1/deals/1/products/{row['id']}")
+    assert await data(api, "GET", "/v1/deals/1/products") is None
