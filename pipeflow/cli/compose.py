@@ -18,6 +18,7 @@ from pipeflow.settings import Settings
 if TYPE_CHECKING:
     from pipeflow.client import Client
     from pipeflow.engine.accounts import Accounts
+    from pipeflow.engine.ownership import Ownership
     from pipeflow.engine.roster import Roster
     from pipeflow.engine.scheduler import Scheduler
     from pipeflow.engine.upkeep import Upkeep
@@ -196,9 +197,9 @@ def build_service(
     scheduler = Scheduler(store, registry, accounts)
     keeper = None if poll else WebhookKeeper(store, registry, accounts, vault, settings)
     upkeep = Upkeep(scheduler, keeper, Reconciler(store, registry, accounts, settings, poll=poll))
-    engine = Engine(store, registry, settings, accounts, dry_run=dry_run)
+    engine = Engine(store, registry, settings, accounts, ownership=ownership_of(store), dry_run=dry_run)
     scheduler.own("The look at custom fields", DAY, lambda: look_at_fields(engine, registry))
-    scheduler.own("The look at who the accounts are", DAY, accounts.look_again)
+    scheduler.own("The look at who the accounts are", DAY, accounts.look_again, alone=True)
     scheduler.own("The refresh of OAuth tokens", EVERY_SECONDS, accounts.tokens.refresh_ending)
     roster = Roster(store, accounts)
     roster.follow += [
@@ -207,7 +208,8 @@ def build_service(
         lambda company: look_at_fields(engine, registry, company),
         engine.go_on,
     ]
-    scheduler.own("Forgetting old history", HOUR, lambda: forget_history(store, settings.retention_days, time.time()))
+    days = settings.retention_days
+    scheduler.own("Forgetting old history", HOUR, lambda: forget_history(store, days, time.time()), alone=True)
     return Service(
         settings=settings,
         vault=vault,
@@ -220,6 +222,19 @@ def build_service(
         roster=roster,
         poll=poll,
     )
+
+
+def ownership_of(store: Store) -> Ownership | None:
+    """Say who hands out partitions: procrastinate on PostgreSQL, nobody (None) where one process owns a file."""
+    from pipeflow.store.sqlite import SQLiteStore
+
+    if isinstance(store, SQLiteStore):
+        return None
+    from pipeflow.engine.ownership import HandedOut
+    from pipeflow.store.postgres import PostgresStore
+
+    assert isinstance(store, PostgresStore)  # noqa: S101 - there are these two
+    return HandedOut(store)
 
 
 async def look_at_fields(engine: Engine, registry: Registry, company: int | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -41,6 +42,7 @@ class Scheduler:
         self._registry = registry
         self._accounts = accounts
         self._clock = clock
+        self._holder = uuid.uuid4().hex
         self._own: list[tuple[str, float, Callable[[], Awaitable[Any]], bool]] = []
         self._ticks: dict[str, tuple[Job, Account]] = {}
         self._telling: set[asyncio.Task[None]] = set()
@@ -48,9 +50,20 @@ class Scheduler:
         self._watching: asyncio.Task[None] | None = None
         self._latest = 0.0
 
-    def own(self, name: str, seconds: float, work: Callable[[], Awaitable[Any]], *, at_once: bool = False) -> None:
-        """Do a job of the framework itself every so many seconds while this process runs; `at_once`: also at start."""
-        self._own.append((name, seconds, work, at_once))
+    def own(
+        self,
+        name: str,
+        seconds: float,
+        work: Callable[[], Awaitable[Any]],
+        *,
+        at_once: bool = False,
+        alone: bool = False,
+    ) -> None:
+        """Do a job of the framework itself every so many seconds while this process runs.
+
+        `at_once`: also at start. `alone`: one process of many does it each time.
+        """
+        self._own.append((name, seconds, self._alone(name, seconds, work) if alone else work, at_once))
 
     def hurry(self, name: str) -> None:
         """Do a job of the framework itself now, and not only when it is due."""
@@ -188,6 +201,20 @@ class Scheduler:
             await work()
         except (ClientError, PipeflowError) as error:
             log.warning("%s did not work this time and is tried again: %s", name, error)
+
+    def _alone(self, name: str, seconds: float, work: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
+        """Let one process do it: whoever comes first keeps the others from it for almost the whole interval."""
+
+        async def do() -> None:
+            if not await self._store.take_lease(f"job:{name}", self._holder, self._clock(), seconds * 0.9):
+                return
+            try:
+                await work()
+            except PipeflowError:
+                await self._store.release_lease(f"job:{name}", self._holder)
+                raise
+
+        return do
 
 
 async def _nothing() -> None:
