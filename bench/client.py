@@ -77,10 +77,18 @@ def deal(number: int) -> dict[str, Any]:
     }
 
 
+def written(data: list[dict[str, Any]], next_cursor: str | None = None) -> bytes:
+    """Write an answer as HTTP."""
+    answer = {"success": True, "data": data, "additional_data": {"next_cursor": next_cursor}}
+    body = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
 class Server(asyncio.Protocol):
     """Answers GETs with the page at `cursor` of `limit` deals."""
 
-    pages: dict[tuple[int, int], bytes] = {}  # noqa: RUF012  # one for all connections, made on demand
+    pages: dict[tuple[str, str], bytes] = {}  # noqa: RUF012  # one for all connections, made on demand
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the connection."""
@@ -93,28 +101,32 @@ class Server(asyncio.Protocol):
         self.seen += data
         while b"\r\n\r\n" in self.seen:
             head, _, self.seen = self.seen.partition(b"\r\n\r\n")
-            query = dict(
-                part.split("=") for part in head.split(b" ")[1].decode().partition("?")[2].split("&") if "=" in part
-            )
-            self.transport.write(self.page(int(query.get("limit", 100)), int(query.get("cursor", 0))))
+            path, _, query = head.split(b" ")[1].decode().partition("?")
+            asked = dict(part.split("=") for part in query.split("&") if part)
+            page = self.fields() if path.endswith("Fields") else self.page(**asked)
+            self.transport.write(page)
 
     @classmethod
-    def page(cls, limit: int, start: int) -> bytes:
-        """Write a page as HTTP."""
-        if (limit, start) not in cls.pages:
-            last = min(start + limit, DEALS)
-            more = {"next_cursor": str(last) if last < DEALS else None}
-            answer = {"success": True, "data": [deal(number) for number in range(start, last)], "additional_data": more}
-            body = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
-            head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-            cls.pages[limit, start] = head.encode() + body
-        return cls.pages[limit, start]
+    def page(cls, limit: str = "100", cursor: str = "0", **_: str) -> bytes:
+        """Write a page of deals as HTTP."""
+        if (limit, cursor) not in cls.pages:
+            start, last = int(cursor), min(int(cursor) + int(limit), DEALS)
+            more = str(last) if last < DEALS else None
+            cls.pages[limit, cursor] = written([deal(number) for number in range(start, last)], more)
+        return cls.pages[limit, cursor]
+
+    @staticmethod
+    def fields() -> bytes:
+        """Write the definitions of the deals' custom fields as HTTP: our client asks once for their names."""
+        keys = deal(1)["custom_fields"]
+        names = enumerate(keys)
+        return written([{"field_code": key, "field_name": f"Field {n}", "is_custom_field": True} for n, key in names])
 
 
 async def serve() -> None:
     """Print the port and answer until killed."""
     for start in range(0, DEALS, 500):
-        Server.page(500, start)
+        Server.page("500", str(start))
     server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
