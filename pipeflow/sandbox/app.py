@@ -18,6 +18,7 @@ from pipeflow.sandbox.faults import Fault
 from pipeflow.sandbox.incoming import Incoming, Receive, Scope, read_request
 from pipeflow.sandbox.journal import Request
 from pipeflow.sandbox.oauth import OAuthServer
+from pipeflow.sandbox.pages import home_page
 from pipeflow.sandbox.sandbox import Sandbox
 
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -81,6 +82,9 @@ class Application:
     async def _serve(self, incoming: Incoming, noted: Request, faults: Mapping[str, Fault]) -> Answer:
         if incoming.path.startswith(("/oauth", "/marketplace")):
             return over_limit() if "429" in faults else await self._oauth.answer(incoming)
+        if incoming.path == "/" and self._sandbox.open_control:
+            page = home_page(list(self._sandbox.companies.values()))
+            return Answer(page.encode(), 200, {"content-type": "text/html; charset=utf-8"})
         target = target_of(incoming.path)
         if target is None:
             return unknown_method()

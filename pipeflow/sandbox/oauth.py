@@ -18,7 +18,7 @@ import orjson
 from pipeflow.sandbox.answers import Answer, Record
 from pipeflow.sandbox.grants import App, Grant, GrantError
 from pipeflow.sandbox.incoming import Incoming
-from pipeflow.sandbox.oauth_pages import consent_page, marketplace_page, sorry_page
+from pipeflow.sandbox.pages import consent_page, marketplace_page, sorry_page
 from pipeflow.sandbox.sender import basic
 from pipeflow.sandbox.wire import Wire, WireError
 

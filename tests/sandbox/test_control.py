@@ -209,3 +209,11 @@ async def test_process_of_its_own_says_where_it_is_and_ends_with_its_pipe(tmp_pa
     process.stdin.close()
     assert await asyncio.wait_for(process.wait(), 10) == 0
     assert "Kept" in (tmp_path / "state.json").read_text()
+
+
+async def test_browser_is_told_what_is_here_on_loopback_alone(api: httpx.AsyncClient, sandbox: Sandbox) -> None:
+    page = await api.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert sandbox.api_token in page.text
+    sandbox.open_control = False
+    assert (await api.get("/")).status_code == 404

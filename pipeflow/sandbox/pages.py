@@ -1,10 +1,11 @@
-"""The pages a person sees: consent, marketplace, and a sentence when something is wrong."""
+"""The pages a person sees: what is here, consent, the marketplace, and a sentence when something is wrong."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import Any
 
+from pipeflow.sandbox.company import Company
 from pipeflow.sandbox.grants import App
 
 STYLE = (
@@ -26,6 +27,25 @@ def _hidden(name: str, value: str) -> str:
 def _choice(accounts: list[tuple[str, str]]) -> str:
     options = "".join(f'<option value="{escape(value)}">{escape(text)}</option>' for value, text in accounts)
     return f'<p><label>Account <select name="account">{options}</select></label></p>'
+
+
+def home_page(companies: list[Company]) -> str:
+    """Tell who opens the sandbox in a browser what is here, and the tokens that open it."""
+    parts = [
+        "<p>A fake Pipedrive with sample data. Its API is at <code>/v1</code> and <code>/api/v2</code>, and under"
+        " <code>/c/{domain}</code> for one company.</p>"
+        '<p><a href="/marketplace">Marketplace</a> · <a href="/_sandbox/state">State</a> ·'
+        ' <a href="/_sandbox/requests">Requests</a> · <a href="/_sandbox/deliveries">Deliveries</a> ·'
+        ' <a href="/_sandbox/webhooks">Webhooks</a></p>'
+    ]
+    for company in companies:
+        rows = "".join(
+            f"<li>{escape(user['name'])}: <code>{escape(user['token'])}</code></li>"
+            for user in company.users
+            if user["active_flag"]
+        )
+        parts.append(f"<h2>{escape(company.name)}</h2><p><code>/c/{escape(company.domain)}</code></p><ul>{rows}</ul>")
+    return _page("Pipedrive sandbox", "".join(parts))
 
 
 def consent_page(app: App, query: dict[str, Any], accounts: list[tuple[str, str]]) -> str:
