@@ -146,7 +146,7 @@ class Turn:
         if self._at is None:
             self._count(self._governor.clock() + self._governor.travel)
 
-    def answered(self, headers: Mapping[str, str]) -> None:
+    def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """The answer is here, so that the request counted before."""
         now = self._governor.clock()
         if self._at is None:
@@ -154,7 +154,7 @@ class Turn:
         elif now < self._at:
             for window in self._windows:
                 window.recount(self._at, now)
-        self._governor.learn(self._call, headers)
+        self._governor.learn(self._call, status, headers)
 
     def over(self, *, sent: bool) -> None:
         """There will be no answer; `sent` is False where the request provably never left."""
@@ -239,16 +239,17 @@ class Governor:
             self._closed = (until, error)
         if type(error) is errors.RateLimited:
             self.travel = min(2 * self.travel, LONGEST_TRAVEL)
+            self._known = True  # that there is one
         if self._burst.limit is None:
             self._burst.limit = LOWEST
 
-    def learn(self, call: Call, headers: Mapping[str, str]) -> None:
+    def learn(self, call: Call, status: int, headers: Mapping[str, str]) -> None:
         """Read an answer's headers: the burst limit, what is left of it, and the day's budget."""
         limit, left = _number(headers, "x-ratelimit-limit"), _number(headers, "x-ratelimit-remaining")
         if limit and not call.is_search:
             self._burst.compare(self.clock(), limit, limit if left is None else left)
             self._known = True
-        elif limit is None and not self._known and self._closed is None:
+        elif limit is None and not self._known and status < 300:
             self._burst.limit = None  # whoever answers there names no limit, so that it has none
         daily = _number(headers, "x-daily-ratelimit-token-limit")
         self._daily_limit = self._daily_limit if daily is None else daily

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("pipeflow.client")
 
 CONNECTIONS = 40
+IDLE_SECONDS = 4.0
+"""Connections idle for longer are left: many servers hang up after five, and a POST that meets that is lost."""
 SHORTEST_SECRET = 8
 _HEADERS = {"accept": "application/json", "accept-encoding": "gzip, deflate", "user-agent": "pipeflow"}
 
@@ -178,7 +180,7 @@ class Transport:
             with _lent(self._backend, root) as pool:
                 call = _Call(operation.method, root, outgoing.path, self.timeout, pool, turn, outgoing.query)
                 reply = await (call.download(request, outgoing) if operation.result == "bytes" else call.ask(request))
-            turn.answered(reply.headers)
+            turn.answered(reply.status, reply.headers)
         except ConnectionFailed as error:
             sent = error.sent
             raise
@@ -326,7 +328,9 @@ def _lent(backend: Backend | None, root: str) -> Iterator[Backend]:
 
     ours, proxy = _ours(), _proxy_of(root)
     if proxy not in ours.pools:
-        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+        limits = httpx.Limits(
+            max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=IDLE_SECONDS
+        )
         ours.pools[proxy] = httpx.AsyncHTTPTransport(limits=limits, proxy=proxy)
     ours.flying += 1
     try:

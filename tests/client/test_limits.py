@@ -309,6 +309,26 @@ async def test_server_that_names_no_limit_has_none(company: Company) -> None:
     assert (company.now, client.limits.burst_limit) == (began, None)
 
 
+async def test_server_that_names_no_limit_and_has_one_is_asked_slowly_after_the_first_refusal(company: Company) -> None:
+    arrived: list[float] = []
+    refused: list[float] = []
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        if sum(at > company.now - WINDOW for at in arrived) >= 25:
+            refused.append(company.now)
+            return httpx.Response(429)
+        arrived.append(company.now)
+        return httpx.Response(200, json={"success": True, "data": {"id": 1}})
+
+    configuration = Configuration(api_key="t", base_url="http://double")
+    client = Client(transport=Transport(configuration, backend=httpx.MockTransport(answer), governor=company.governor))
+    for _ in range(30):
+        await client.pipelines.get_pipeline(1)
+    refused_first = len(refused)
+    await asyncio.gather(*(client.pipelines.get_pipeline(1) for _ in range(200)))
+    assert (refused_first, len(refused)) == (1, 1)
+
+
 async def test_call_that_never_left_takes_no_place_in_the_window(company: Company) -> None:
     def fail(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
