@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -82,6 +82,8 @@ def run_plan(plan: Plan) -> None:
             f"--only {plan.only} needs PostgreSQL, which both halves can reach: set PIPEFLOW_DATABASE_URL to "
             "postgresql://…, or leave --only away."
         )
+    if plan.only and plan.sandbox:
+        raise ConfigError("--sandbox is one process with everything; leave --only away.")
     registry = load(plan.recipes)
     set_up_logging(as_json=wants_json(settings.log_format))
     with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -91,8 +93,11 @@ def run_plan(plan: Plan) -> None:
 async def _run(plan: Plan, settings: Settings, registry: Registry) -> None:
     stop = Stop()
     stop.listen()
-    with bind(settings.host, settings.port) as listening:
-        async with _pipedrive(plan, settings, listening.getsockname()[1]) as settings:
+    # A worker answers nobody; where a platform wants to ask whether it is alive, --port says where.
+    listens = plan.only != "worker" or "port" in plan.listen
+    with bind(settings.host, settings.port) if listens else nullcontext() as listening:
+        port = listening.getsockname()[1] if listening else 0
+        async with _pipedrive(plan, settings, port) as settings:
             service = build_service(settings, registry, poll=plan.poll, dry_run=plan.dry_run)
             await service.store.open(owner=True)
             try:
@@ -121,9 +126,9 @@ async def _pipedrive(plan: Plan, settings: Settings, port: int) -> AsyncIterator
         )
 
 
-async def _serve(service: Service, plan: Plan, stop: Stop, listening: socket.socket) -> None:
+async def _serve(service: Service, plan: Plan, stop: Stop, listening: socket.socket | None) -> None:
     """Listen, come up, work until the user ends it, and go down in the order that loses nothing."""
-    async with serving(service.app(), listening):
+    async with serving(service.app(), listening) if listening else nullcontext():
         try:
             await stop.unless(_come_up(service, plan))
             await stop.wait()
@@ -145,13 +150,18 @@ async def _come_up(service: Service, plan: Plan) -> None:
     company = await _connect(service)
     if plan.sandbox:
         await _keep_apart(service, company)
-    await service.engine.start()
+    if plan.only != "web":
+        await service.engine.start()
     spare_collector()
     service.ready = True
     await service.roster.know()
-    changes = await _register(service)
-    await service.scheduler.start()
+    changes = await _register(service) if plan.only != "worker" else None  # Pipedrive asks whether the web is there
+    if plan.only != "web":
+        await service.scheduler.start()
     await service.roster.start()
+    if plan.only == "worker":
+        log.info("The worker is up.")
+        return
     as_json = wants_json(service.settings.log_format)
     await first_screen(service, changes, sandbox=plan.sandbox, as_json=as_json)
     await look_at_fields(service.engine, service.registry)
