@@ -17,10 +17,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeflow.client.oauth import OAuth2Configuration, Token
-from pipeflow.errors import ClientError, ConfigError, ConnectionFailed, NotConnected, ServerError, TimedOut
+from pipeflow.errors import ClientError, ConfigError, NotConnected, TimedOut
 from pipeflow.settings import Settings
 from pipeflow.store.base import Account, Store
-from pipeflow.store.connect import ALIVE, Grant, need_reconnect, trusted_root
+from pipeflow.store.connect import ALIVE, Grant, lives, need_reconnect, trusted_root
 from pipeflow.vault import Vault
 
 EARLY_SECONDS = 300.0
@@ -37,7 +37,6 @@ AT_ONCE = 8
 REFUSAL_SECONDS = 60.0
 AGAIN_SECONDS = 30.0
 """After an early refresh that failed, the token that still lives serves for so long before the next try."""
-LIFE_SECONDS = 3600.0
 GONE = "Pipedrive no longer accepts its grant"
 
 log = logging.getLogger("pipeflow.accounts")
@@ -108,8 +107,8 @@ class Tokens:
                 return held.access_token
             try:
                 held = await self._ask(account_id, refused, early)
-            except (ConnectionFailed, ServerError, ConfigError) as error:
-                if held is None or not self._good(held, refused, 0.0):
+            except (ClientError, ConfigError) as error:
+                if isinstance(error, NotConnected) or held is None or not self._good(held, refused, 0.0):
                     raise
                 self._again_at[account_id] = self._clock() + AGAIN_SECONDS
                 log.warning("The token of account %d still lives but could not be refreshed: %s", account_id, error)
@@ -245,7 +244,7 @@ class Tokens:
                 account,
                 credentials=sealed,
                 api_domain=self._root_of(account, token),
-                expires_at=now + float(token.get("expires_in") or LIFE_SECONDS),
+                expires_at=now + lives(token),
                 last_used_at=now,
                 reason=None,
             )
@@ -258,7 +257,7 @@ class Tokens:
 
     def _root_of(self, account: Account, token: Token) -> str:
         told = token.get("api_domain") or account.api_domain
-        root = trusted_root(told, self._settings.api_url)
+        root = trusted_root(str(told), self._settings.api_url)
         if root is None:
             log.error(
                 "The token of account %d names an API address that is not Pipedrive's; the one known before is kept.",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeflow.vault import Vault
 
 TRIES = 20
+LIFE_SECONDS = 3600.0
 ALIVE = frozenset({"connected", "paused"})
 
 
@@ -64,6 +65,14 @@ def account_of(user: Mapping[str, Any], **more: Any) -> Account:
         is_admin=any(bool((part or {}).get("admin")) for part in user.get("access") or ()),
         **more,
     )
+
+
+def lives(token: Mapping[str, Any]) -> float:
+    """Say how many seconds a new access token lives; an hour where the answer does not say it as a number."""
+    try:
+        return float(token["expires_in"])
+    except (KeyError, TypeError, ValueError):
+        return LIFE_SECONDS
 
 
 def trusted_root(told: str, configured: str) -> str | None:

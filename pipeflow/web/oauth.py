@@ -25,7 +25,7 @@ from starlette.routing import Route
 from pipeflow.errors import ClientError, ConfigError, ConnectionFailed, NotConnected, ServerError, StoreUnavailable
 from pipeflow.settings import Settings
 from pipeflow.store.base import Account, Store
-from pipeflow.store.connect import Grant, account_of, connect, disconnect, trusted_root
+from pipeflow.store.connect import Grant, account_of, connect, disconnect, lives, trusted_root
 from pipeflow.vault import Vault
 from pipeflow.web import oauth_pages as pages
 
@@ -33,7 +33,6 @@ INSTALL, CALLBACK, CONNECTED = pages.INSTALL, "/oauth/callback", "/oauth/connect
 COOKIE = "pipeflow_install"
 STATE_SECONDS = 300
 PATIENCE = 30.0
-LIFE_SECONDS = 3600
 BODY_LIMIT = 64 * 1024
 _HEADERS = {
     "cache-control": "no-store",
@@ -184,7 +183,7 @@ class OAuthRoutes:
             mode="oauth",
             api_domain=root,
             credentials=grant.sealed(self._vault),
-            expires_at=now + float(token.get("expires_in") or LIFE_SECONDS),
+            expires_at=now + lives(token),
         )
         return await connect(self._store, account, now)
 

@@ -15,6 +15,8 @@ from pipeflow.store.connect import disconnect
 
 from .oauth_world import World, world_at
 
+NEW = {"access_token": "new-access", "refresh_token": "new-refresh", "expires_in": 3599}
+
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
@@ -196,13 +198,32 @@ async def test_the_schedule_refreshes_what_ends_soon_and_one_trouble_spares_the_
 
 async def test_an_address_that_is_not_pipedrives_is_not_taken(world: World) -> None:
     account = await world.connect()
-    token = {"access_token": "new-access", "refresh_token": "new-refresh", "expires_in": 3599}
-    body = {**token, "api_domain": "http://127.0.0.1:1/c/elsewhere"}
+    body = {**NEW, "api_domain": "http://127.0.0.1:1/c/elsewhere"}
     world.sandbox.faults.add(kind="answer", status=200, path="/oauth/token", body=body)
     world.advance(minutes=61)
     assert await world.tokens.usable(account.id) == "new-access"
     assert (await world.row(account)).api_domain == account.api_domain
     assert world.tokens.root(account) == account.api_domain
+
+
+@pytest.mark.parametrize("more", [{"expires_in": "soon"}, {"expires_in": None}, {"api_domain": None, "scope": None}])
+async def test_an_answer_that_lacks_something_loses_no_grant(world: World, more: dict[str, object]) -> None:
+    account = await world.connect()
+    world.sandbox.faults.add(kind="answer", status=200, path="/oauth/token", body={**NEW, **more})
+    world.advance(minutes=61)
+    assert await world.tokens.usable(account.id) == "new-access"
+    row = await world.row(account)
+    assert row.api_domain == account.api_domain
+    assert row.expires_at == pytest.approx(world.sandbox.clock.seconds() + 3600, abs=5)
+
+
+async def test_the_companys_new_address_is_taken(world: World) -> None:
+    account = await world.connect()
+    body = {**NEW, "api_domain": f"{world.url}/c/renamed"}
+    world.sandbox.faults.add(kind="answer", status=200, path="/oauth/token", body=body)
+    world.advance(minutes=61)
+    await world.tokens.usable(account.id)
+    assert world.tokens.source(account).base_url == f"{world.url}/c/renamed"
 
 
 async def test_tokens_are_in_no_repr_and_not_readable_in_the_store(world: World) -> None:
