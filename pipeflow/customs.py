@@ -96,7 +96,10 @@ class CustomFields(Mapping[str, Any]):
             if any(value is not None for value in self._values.values()):
                 raise
             return None
-        return read_custom(self._kind, key, self._values.get(key), self._fields)
+        value = self._values.get(key)
+        if isinstance(name, Field) and (self._fields is None or self._fields.type(self._kind, key) is None):
+            return custom_value(value, type=name.type, labels=name.options)
+        return read_custom(self._kind, key, value, self._fields)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -12,7 +12,7 @@ from pipeflow.catalog.values import Address, DateRange, Money, Option, Options, 
 from pipeflow.client.definitions import Definitions, FieldDefinition, read_definitions
 from pipeflow.client.v1.models import Lead
 from pipeflow.client.v2.models import Deal
-from pipeflow.customs import custom_value
+from pipeflow.customs import Field, custom_value
 from pipeflow.errors import ConfigError
 from pipeflow.records import read_record
 
@@ -168,6 +168,16 @@ def test_names_that_are_not_known_are_told_apart_from_names_that_do_not_exist() 
     with pytest.raises(ConfigError, match=r"client\.fields\.load\('person'\)"):
         known("double").key("person", "Field")
     assert known("double").key("person", KEY) == KEY
+
+
+def test_a_typed_field_reads_its_value_without_anything_known() -> None:
+    deal = Deal.model_validate({"custom_fields": {KEY: 17, "cd" * 20: None}})
+    source, other = Field[Option](KEY, "Source", "enum", {17: "Hot"}), Field[Money]("cd" * 20, "Budget", "monetary")
+    found = deal.custom[source]
+    assert found is not None
+    assert (found, found.label, deal.custom[other]) == (Option(17), "Hot", None)
+    record = read_record("deal", {"custom_fields": {KEY: {"type": "enum", "id": 17}}})
+    assert str(record.custom[source]) == "Hot"
 
 
 def test_leads_have_the_fields_of_deals() -> None:
