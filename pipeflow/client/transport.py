@@ -206,7 +206,8 @@ class Reply:
         """Blank out secrets that the answer repeats, so that no error carries them."""
         content = self.content
         for secret in secrets:
-            for part in {secret, secret.rpartition(" ")[2]}:
+            plain = secret.rpartition(" ")[2]
+            for part in {secret, plain, quote(plain, safe="")}:
                 content = content.replace(part.encode(), b"***") if len(part) >= SHORTEST_SECRET else content
         return replace(self, content=content)
 

@@ -380,7 +380,7 @@ async def test_refresh_is_posted_again_only_where_it_never_left(trouble: Excepti
 
 
 async def test_no_secret_stands_in_a_repr_message_log_or_url(caplog: pytest.LogCaptureFixture) -> None:
-    secrets = ("cl1ent-s3cret", "the-c0de-itself", "acc-ess-t0ken", "ref-resh-t0ken", "Y2xpZW50")
+    secrets = ("cl1ent-s3cret", "the-c0de-itself", "acc-ess-t0ken", "1:2:ref-resh-t0ken", "Y2xpZW50", "ref-resh-t0ken")
     sent: list[httpx.Request] = []
 
     def echo(request: httpx.Request) -> httpx.Response:
