@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,16 +77,17 @@ class Definitions:
         """Give the fields of a kind by key, None where they are not known."""
         return self._kinds.get(_SHARED.get(kind, kind))
 
-    def lacks(self, kind: str, values: Mapping[str, Any]) -> bool:
-        """Say whether a record's custom fields, in any shape, hold a field or an option that is not known."""
+    def lacks(self, kind: str, records: Collection[Mapping[str, Any]]) -> bool:
+        """Say whether the custom fields of any record, in any shape, hold a field or an option that is not known."""
         known = self.of(kind)
         if known is None:
-            return any(value is not None for value in values.values())
-        if not values.keys() <= known.keys():
+            return any(value is not None for values in records for value in values.values())
+        if not known.keys() >= set[str]().union(*records):
             return True
         return any(
             not _is_known(value, field)
             for field in self._choices[home_of(kind)]
+            for values in records
             if (value := values.get(field.key)) is not None
         )
 

@@ -167,7 +167,7 @@ class Fields:
             return
         definitions = self.definitions
         kind = home_of(mine[0].kind)
-        if kind in definitions.missed or any(definitions.lacks(kind, custom_values(record)) for record in mine):
+        if kind in definitions.missed or definitions.lacks(kind, [custom_values(record) for record in mine]):
             try:
                 await self.look_again(kind)
             except ClientError as error:

@@ -101,7 +101,7 @@ class CompanyFields:
             # Activities have no fields of their own in most plans; where we may not look, only a wish is worth asking.
             common = kind != "activity" and not isinstance(definitions.trouble(kind), Forbidden)
             return bool(wanted) or common or any(value is not None for value in custom.values())
-        if kind in definitions.missed or definitions.lacks(kind, custom):
+        if kind in definitions.missed or definitions.lacks(kind, [custom]):
             return True
         return any(not _knows(definitions, kind, name) for name in wanted)
 
