@@ -37,7 +37,8 @@ class Screen:
             self._events_left_out += 1
             return
         about = {"event_id": event.id, "company": event.company}
-        log.info("%s → %s", tell_event(event), ", ".join(handlers) or "no handler", extra=about)
+        nobody = f"nobody, as {event.chain[-1]} wrote it" if event.status == "echo" else "no handler"
+        log.info("%s → %s", tell_event(event), ", ".join(handlers) or nobody, extra=about)
 
     def run_closed(self, run: Run, closing: Closing, seconds: float) -> None:
         """Say how a run went: a warning where it will be tried again, an error where it is dead."""

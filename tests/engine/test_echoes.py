@@ -212,6 +212,23 @@ async def test_old_deliveries_find_the_writes_of_their_time(world: World) -> Non
     assert await last_woken(world) == OTHERS
 
 
+async def test_own_write_that_polling_found_is_an_echo(world: World) -> None:
+    deal = await known_deal(world)
+    await world.write(deal, {"value": 5})
+    world.now += 900
+    await world.deliver(source="poll")
+    assert await last_woken(world) == OTHERS
+
+
+async def test_change_of_somebody_else_that_polling_found_is_heard(world: World) -> None:
+    deal = await known_deal(world)
+    await world.write(deal, {"value": 5})
+    world.now += 60
+    world.change(deal, {"value": 6}, source="app", user=3)
+    await world.deliver(1, source="poll")
+    assert await last_woken(world) == BOTH
+
+
 async def test_writes_of_another_process_are_known_where_several_work(world: World) -> None:
     deal = await known_deal(world)
     here = world.ledger
