@@ -89,21 +89,45 @@ class DateRange:
     end: date | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TimeOfDay:
-    """A time of day; `timezone` is a name (REST v2) or Pipedrive's number for one (v1 and deliveries), if given."""
+    """A time of day; `timezone` is a name (REST v2) or Pipedrive's number for one (v1 and deliveries), if given.
+
+    Two are equal if their times are, and their zones as far as one can tell: a name and a number count as equal.
+    """
 
     time: time
     timezone: str | int | None = None
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TimeOfDay):
+            return NotImplemented
+        return self.time == other.time and _is_same_zone(self.timezone, other.timezone)
 
-@dataclass(frozen=True, slots=True)
+    def __hash__(self) -> int:
+        return hash(self.time)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class TimeRange:
-    """Two times of day; `timezone` as in `TimeOfDay`."""
+    """Two times of day; `timezone` and equality as in `TimeOfDay`."""
 
     start: time | None
     end: time | None
     timezone: str | int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TimeRange):
+            return NotImplemented
+        times = (self.start, self.end) == (other.start, other.end)
+        return times and _is_same_zone(self.timezone, other.timezone)
+
+    def __hash__(self) -> int:
+        return hash((self.start, self.end))
+
+
+def _is_same_zone(one: str | int | None, other: str | int | None) -> bool:
+    return one == other or {type(one), type(other)} == {str, int}
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,17 @@ def test_composed_values_tell_their_type_where_nothing_is_known() -> None:
             assert custom_value(nested) == expected
 
 
+def test_times_are_equal_as_far_as_their_zones_can_be_compared() -> None:
+    named, numbered = TimeOfDay(time(9), "Europe/Tallinn"), TimeOfDay(time(9), 310)
+    assert (named == numbered, hash(named) == hash(numbered)) == (True, True)
+    assert named != TimeOfDay(time(9), "Europe/London")
+    assert numbered != TimeOfDay(time(9), 283)
+    assert named != TimeOfDay(time(9))
+    assert TimeRange(time(9), time(10), 310) == TimeRange(time(9), time(10), "Europe/Tallinn")
+    assert TimeRange(time(9), time(10), 310) != TimeRange(time(9), time(11), 310)
+    assert named != time(9)
+
+
 def test_options_come_with_labels_also_where_pipedrive_sends_them() -> None:
     assert str(custom_value({"id": 17, "label": "Hot"}, type="enum")) == "Hot"
     assert custom_value([{"id": 13, "label": "A"}, {"id": 14, "label": "B"}], type="set").labels == ("A", "B")
