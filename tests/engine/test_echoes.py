@@ -214,6 +214,7 @@ async def test_old_deliveries_find_the_writes_of_their_time(world: World) -> Non
 
 async def test_own_write_that_polling_found_is_an_echo(world: World) -> None:
     deal = await known_deal(world)
+    world.now += 60
     await world.write(deal, {"value": 5})
     world.now += 900
     await world.deliver(source="poll")
@@ -222,10 +223,12 @@ async def test_own_write_that_polling_found_is_an_echo(world: World) -> None:
 
 async def test_change_of_somebody_else_that_polling_found_is_heard(world: World) -> None:
     deal = await known_deal(world)
+    world.now += 60
     await world.write(deal, {"value": 5})
+    world.undelivered.clear()
     world.now += 60
     world.change(deal, {"value": 6}, source="app", user=3)
-    await world.deliver(1, source="poll")
+    await world.deliver(source="poll")
     assert await last_woken(world) == BOTH
 
 
