@@ -93,6 +93,7 @@ class Product:
     recipes: Path = ROOT / "recipes"
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    more: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -102,6 +103,7 @@ class Product:
             PIPEFLOW_PUBLIC_URL=f"http://127.0.0.1:{self.port}",
             PIPEFLOW_PORT=str(self.port),
             PIPEFLOW_RETRY_DELAYS="0.2,0.2,0.2",
+            **self.more,
         )
 
     @property
@@ -121,10 +123,10 @@ class Product:
         if "--poll" not in options:
             eventually(lambda: self.pipedrive.call("GET", "/v1/webhooks"), "our webhooks at Pipedrive")
 
-    def started(self, log: BinaryIO) -> subprocess.Popen[bytes]:
+    def started(self, log: BinaryIO, *options: str) -> subprocess.Popen[bytes]:
         """Start a process, which need not become ready."""
         return subprocess.Popen(
-            [sys.executable, "-m", "pipeflow", "run", str(self.recipes)],
+            [sys.executable, "-m", "pipeflow", "run", str(self.recipes), *options],
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=self.folder,
