@@ -165,7 +165,7 @@ class Turn:
             return
         for window in self._windows:
             window.forget()
-        self._governor.wake()
+        self._governor.refund(self._call)
 
     def _count(self, at: float) -> None:
         self._at = at
@@ -191,7 +191,9 @@ class Governor:
         self._burst = Window(LOWEST)
         self._searches = Window(SEARCHES)
         self._lines = (asyncio.Lock(), asyncio.Lock())
-        self._waiting = [0, 0]
+        self._search_lines = (asyncio.Lock(), asyncio.Lock())
+        self._waiting = 0
+        self._handlers = 0
         self._resting: set[asyncio.Future[None]] = set()
         self._closed: tuple[float, errors.ResponseError] | None = None
         self._known = False
@@ -210,7 +212,7 @@ class Governor:
         return Limits(
             burst_limit=limit,
             burst_left=None if limit is None else max(0, limit - self._burst.used(now)),
-            waiting=sum(self._waiting),
+            waiting=self._waiting,
             spent_today=self._spent,
             daily_limit=self._daily_limit,
             daily_left=self._daily_left,
@@ -222,24 +224,39 @@ class Governor:
 
         Raises RateLimited, DailyBudgetSpent or Blocked at once where Pipedrive has said that it may not for longer.
         """
-        self._waiting[call.background] += 1
+        self._waiting += 1
+        try:
+            if not call.is_search:
+                return await self._stand_in_line(call)
+            # Searches wait for their own limit by themselves, so that they hold up nobody else.
+            async with self._search_lines[call.background]:
+                while (pause := self._searches.pause(self.clock())) > 0:
+                    await self._rest(pause)
+                return await self._stand_in_line(call)
+        finally:
+            self._waiting -= 1
+
+    async def _stand_in_line(self, call: Call) -> Turn:
+        self._handlers += not call.background
         try:
             async with self._lines[call.background]:
                 while (pause := self._pause(call)) > 0:
                     await self._rest(pause)
                 return self._enter(call)
         finally:
-            self._waiting[call.background] -= 1
+            self._handlers -= not call.background
 
     def close(self, error: errors.ResponseError, seconds: float) -> None:
         """Send nothing for so long: Pipedrive refused with `error`."""
-        until = self.clock() + seconds
-        passing = self._closed is not None and type(self._closed[1]) is errors.RateLimited
-        if self._closed is None or self._closed[0] < until or (passing and type(error) is not errors.RateLimited):
-            self._closed = (until, error)
+        now, until = self.clock(), self.clock() + seconds
+        known = self._closed if self._closed is not None and self._closed[0] > now else None
         if type(error) is errors.RateLimited:
-            self.travel = min(2 * self.travel, LONGEST_TRAVEL)
-            self._known = True  # that there is one
+            self._known = True  # that there is a limit
+            if known is None:
+                self.travel = min(2 * self.travel, LONGEST_TRAVEL)
+        passing = known is not None and type(known[1]) is errors.RateLimited
+        if known is None or known[0] < until or (passing and type(error) is not errors.RateLimited):
+            self._closed = (until, error)
         if self._burst.limit is None:
             self._burst.limit = LOWEST
 
@@ -255,6 +272,11 @@ class Governor:
         self._daily_limit = self._daily_limit if daily is None else daily
         daily_left = _number(headers, "x-daily-ratelimit-token-remaining")
         self._daily_left = self._daily_left if daily_left is None else daily_left
+        self.wake()
+
+    def refund(self, call: Call) -> None:
+        """A request never left, so that it cost nothing."""
+        self._spent = max(0, self._spent - call.operation.cost)
         self.wake()
 
     def wake(self) -> None:
@@ -281,7 +303,7 @@ class Governor:
             return closed
         if call.background and self._reserved():
             raise self._refusal(errors.DailyBudgetSpent, call, "the last of today's API tokens are left to handlers")
-        spare = (self._burst.limit or 0) // SHARE + self._waiting[False] if call.background else 0
+        spare = (self._burst.limit or 0) // SHARE + self._handlers if call.background else 0
         searches = self._searches.pause(now) if call.is_search else 0.0
         return max(self._burst.pause(now, spare), searches)
 

@@ -152,6 +152,18 @@ async def test_search_that_waits_lets_nobody_past_the_general_limit(company: Com
     assert company.statuses() == {200: 115}
 
 
+async def test_calls_never_stand_behind_searches(company: Company) -> None:
+    company.sandbox.faults.add(kind="burst")
+    client, began = company.client(), company.now
+    await client.pipelines.get_pipeline(1)
+    searches = [asyncio.ensure_future(client.deals.search_deals(term="acme")) for _ in range(50)]
+    await asyncio.sleep(0)
+    await asyncio.gather(*(client.pipelines.get_pipeline(1) for _ in range(20)))
+    assert company.now == began
+    await asyncio.gather(*searches)
+    assert company.statuses() == {200: 71}
+
+
 async def test_what_others_use_of_the_same_limit_is_left_to_them(company: Company) -> None:
     company.sandbox.faults.add(kind="burst")
     mine, theirs = company.client(), Company.client(company)
@@ -338,7 +350,7 @@ async def test_call_that_never_left_takes_no_place_in_the_window(company: Compan
     client = Client(transport=Transport(configuration, backend=backend, sleep=company.sleep, governor=company.governor))
     with pytest.raises(ClientError):
         await client.pipelines.get_pipeline(1)
-    assert client.limits.burst_left == 20
+    assert (client.limits.burst_left, client.limits.spent_today) == (20, 0)
 
 
 async def test_caller_that_gives_up_waiting_leaves_the_line(company: Company) -> None:
