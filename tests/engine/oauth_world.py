@@ -25,13 +25,13 @@ KEY = "the key of the accounts in these tests"
 class World:
     """The simulated Pipedrive at `url` and what pipeflow knows of it."""
 
-    def __init__(self, sandbox: Sandbox, url: str, store: Store, path: Path) -> None:
+    def __init__(self, sandbox: Sandbox, url: str, store: Store, database_url: str) -> None:
         self.sandbox = sandbox
         self.url = url
         self.store = store
-        self.path = path
+        self.database_url = database_url
         self.vault = Vault([KEY])
-        self.settings = settings_for(url, path)
+        self.settings = settings_for(url, database_url)
         self.accounts = self.process(store)
         self.tokens = self.accounts.tokens
 
@@ -93,7 +93,7 @@ class World:
         return [event.name for event in reversed(await self.store.events(EventFilter(limit=0)))]
 
 
-def settings_for(url: str, path: Path) -> Settings:
+def settings_for(url: str, database_url: str) -> Settings:
     """Give settings that lead to a simulated Pipedrive."""
     return Settings.load(
         api_url=url,
@@ -101,20 +101,21 @@ def settings_for(url: str, path: Path) -> Settings:
         client_id=CLIENT_ID,
         client_secret=CLIENT_SECRET,
         public_url="http://127.0.0.1:8000",
-        database_url=f"sqlite:///{path}",
+        database_url=database_url,
         secret_key=KEY,
     )
 
 
 @asynccontextmanager
-async def world_at(path: Path, *, companies: int = 1) -> AsyncIterator[World]:
-    """Run a simulated Pipedrive and open a store."""
+async def world_at(place: Path | str, *, companies: int = 1) -> AsyncIterator[World]:
+    """Run a simulated Pipedrive and open a store: a SQLite file, or whatever a database URL names."""
     sandbox = Sandbox(seed=1, companies=companies, deals=1)
-    store = open_store(f"sqlite:///{path}")
+    database_url = f"sqlite:///{place}" if isinstance(place, Path) else place
+    store = open_store(database_url)
     await store.open(owner=True)
     try:
         async with running(sandbox) as url:
-            yield World(sandbox, url, store, path)
+            yield World(sandbox, url, store, database_url)
             await close_connections()
     finally:
         await store.close()

@@ -26,7 +26,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 def with_token(world: World, token: str) -> Accounts:
     """Give what knows the accounts where an API token is set, too."""
-    base = settings_for(world.url, world.path)
+    base = settings_for(world.url, world.database_url)
     given = {name: getattr(base, name) for name in ("api_url", "oauth_url", "client_id", "client_secret", "public_url")}
     settings = Settings.load(**given, api_token=token, secret_key=KEY)
     return Accounts(world.store, world.vault, settings, clock=world.sandbox.clock.seconds)

@@ -106,14 +106,14 @@ async def town_at(folder: Path, companies: int) -> AsyncIterator[Town]:
     listening = bind("127.0.0.1", 0)
     sandbox = Sandbox(seed=1, companies=companies, deals=1)
     async with running(sandbox) as url:
-        base = settings_for(url, folder / "store.db")
+        base = settings_for(url, f"sqlite:///{folder / 'store.db'}")
         given = {name: getattr(base, name) for name in ("api_url", "oauth_url", "client_id", "client_secret")}
         public = f"http://127.0.0.1:{listening.getsockname()[1]}"
         settings = Settings.load(**given, public_url=public, database_url=base.database_url, secret_key=KEY)
         service = build_service(settings, load(str(folder / "recipes")))
         await service.store.open(owner=True)
         async with serving(service.app(), listening):
-            town = Town(sandbox, url, service.store, folder / "store.db")
+            town = Town(sandbox, url, service.store, base.database_url)
             town.service = service
             try:
                 yield town

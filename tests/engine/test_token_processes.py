@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 async def started(world: World, account: Account, task: str, number: int) -> Process:
     """Start a process and wait until it is ready."""
     offset = world.sandbox.clock.seconds() - time.time()
-    told = (world.url, str(world.path), str(account.id), str(offset), str(number))
+    told = (world.url, world.database_url, str(account.id), str(offset), str(number))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.engine.token_process", task, *told), stdin=PIPE, stdout=PIPE, cwd=ROOT
     )
@@ -39,11 +39,20 @@ async def ended(process: Process) -> list[str]:
     return list(json.loads(out)) if out else []
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Name an empty database of the backend under test."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
+
+
 @pytest.mark.parametrize("rotation", [False, True])
 async def test_two_hundred_calls_of_four_processes_at_the_instant_of_expiry_make_one_refresh(
-    tmp_path: Path, rotation: bool
+    database_url: str, rotation: bool
 ) -> None:
-    async with world_at(tmp_path / "store.db") as world:
+    async with world_at(database_url) as world:
         account = await world.connect()
         switches = world.sandbox.oauth.switches
         switches.rotation = switches.old_access_dies = switches.parallel_failure = rotation
@@ -67,9 +76,9 @@ async def test_calls_whose_token_is_refused_in_four_processes_make_one_refresh(t
 
 @pytest.mark.parametrize("rotation", [False, True])
 async def test_kill_dash_nine_between_answer_and_save_recovers_or_asks_to_reconnect(
-    tmp_path: Path, rotation: bool
+    database_url: str, rotation: bool
 ) -> None:
-    async with world_at(tmp_path / "store.db", companies=2) as world:
+    async with world_at(database_url, companies=2) as world:
         account, other = await world.connect(), await world.connect(company=1)
         untouched = await world.row(other)
         world.sandbox.oauth.switches.rotation = rotation

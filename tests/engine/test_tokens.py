@@ -226,13 +226,13 @@ async def test_the_companys_new_address_is_taken(world: World) -> None:
     assert world.tokens.source(account).base_url == f"{world.url}/c/renamed"
 
 
-async def test_tokens_are_in_no_repr_and_not_readable_in_the_store(world: World) -> None:
+async def test_tokens_are_in_no_repr_and_not_readable_in_the_store(world: World, tmp_path: Path) -> None:
     account = await world.connect()
     grant = world.grant(account)
     await world.accounts.client_for(account).users.get_current_user()
     source = world.tokens.source(account)
     shown = repr([account, source, source.account, vars(world.tokens)])
-    for file in world.path.parent.iterdir():
+    for file in tmp_path.iterdir():
         shown += file.read_bytes().decode("latin-1")
     for secret in (grant.refresh_token, *grant.access):
         assert secret not in shown

@@ -104,7 +104,7 @@ async def years(tmp_path: Path) -> AsyncIterator[Years]:
     grants = Grants(clock, 1)
     grants.add_app(APP)
     grants.switches.rotation = grants.switches.old_access_dies = True
-    settings = settings_for("http://127.0.0.1:1", tmp_path / "store.db")
+    settings = settings_for("http://127.0.0.1:1", f"sqlite:///{tmp_path / 'store.db'}")
 
     def asker() -> Any:
         return Asker(grants)

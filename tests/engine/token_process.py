@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from pipeflow.engine.accounts import Accounts
@@ -36,12 +35,12 @@ class Deadly:
         raise AssertionError("kill -9 came too late")
 
 
-async def main(task: str, url: str, path: str, account_id: int, offset: float, number: int) -> None:
+async def main(task: str, url: str, database_url: str, account_id: int, offset: float, number: int) -> None:
     """Do the task as one process among others."""
-    store = open_store(f"sqlite:///{path}")
+    store = open_store(database_url)
     await store.open()
     shared: Any = Deadly(store) if task == "dies" else store
-    accounts = Accounts(shared, Vault([KEY]), settings_for(url, Path(path)), clock=lambda: time.time() + offset)
+    accounts = Accounts(shared, Vault([KEY]), settings_for(url, database_url), clock=lambda: time.time() + offset)
     (account,) = [one for one in await store.accounts() if one.id == account_id]
     client = accounts.client_for(account)
     print("ready", flush=True)
