@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -49,6 +50,10 @@ class House:
     async def set(self, deal: int, **values: Any) -> None:
         """Change a deal in Pipedrive and let the delivery arrive."""
         self.sandbox.change("deal", deal, **values)
+        await self.deliver_changes()
+
+    async def deliver_changes(self) -> None:
+        """Let the deliveries of what has changed arrive."""
         for change in self.changes:
             if change.kind == "deal":
                 raw = orjson.dumps(Telling(self.sandbox.company, change).body(HOOK, change.event_id))
@@ -59,9 +64,10 @@ class House:
         await self.set(deal, custom_fields={self.key(name): value})
 
     async def deliver(self, raw: bytes) -> None:
-        head = read_delivery(raw, self.company, 1000.0)
+        now = time.time()
+        head = read_delivery(raw, self.company, now)
         given = {name: getattr(head, name) for name in NewEvent._fields if hasattr(head, name)}
-        await self.store.add_events([NewEvent(**given, source="delivery", raw=raw, received_at=1000.0)])
+        await self.store.add_events([NewEvent(**given, source="delivery", raw=raw, received_at=now)])
 
     async def until(
         self, count: int, there: Callable[[Run], bool] = lambda run: run.finished_at is not None
@@ -222,3 +228,28 @@ async def test_handlers_that_name_no_field_work_while_definitions_cannot_be_fetc
         await here.set(1, title="Renamed")
         runs = await here.until(2, lambda run: run.finished_at is not None or bool(run.error))
         assert {run.handler: run.status for run in runs} == {"rules.plain": "succeeded", "rules.named": "pending"}
+
+
+async def test_what_a_handler_wrote_by_name_does_not_wake_it(tmp_path: Path) -> None:
+    recipe = """
+        from datetime import date, time
+        from pipeflow.catalog.values import TimeOfDay
+
+        @on("deal.updated")
+        async def write(event: Event[Deal], client: Client) -> None:
+            values = {
+                "Contract value": 12, "Budget": (5, "USD"), "Priority": "Low", "Interests": ["Hardware"],
+                "Hotline": "1", "Account manager": 1, "Renewal date": date(2026, 1, 1), "Delivery address": "Pikk 1",
+                "Preferred call time": TimeOfDay(time(9), "Europe/London"),
+                "Contract period": (date(2026, 1, 1), date(2026, 2, 1)),
+            }
+            await client.deals.update_deal(event.record.id, custom_fields=values)
+    """
+    async with house(tmp_path, recipe) as here:
+        await here.set(1, title="Renamed")
+        await here.until(1)
+        assert len(here.changes) == 1
+        await here.deliver_changes()
+        await here.set(2, title="Renamed")
+        runs = await here.until(2)
+        assert [run.record_id for run in runs] == ["1", "2"]
