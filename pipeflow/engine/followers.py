@@ -6,12 +6,12 @@ who went. A follower's id is that of the record and the user: `deal:42:7`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import orjson
 
-from pipeflow.client.pages import OnePage
+from pipeflow.engine.asking import Asking
 from pipeflow.engine.found import found_event
 from pipeflow.engine.shapes import seconds_of
 from pipeflow.engine.sources import Source
@@ -31,24 +31,23 @@ class Asker(Protocol):
     """The look that asks on our behalf, and stores what we found."""
 
     store: Store
+    asking: Asking
+    company: int
     now: float
 
-    @property
-    def company(self) -> int: ...
-    def pages(self, operation_id: str, arguments: Mapping[str, Any]) -> AsyncIterator[OnePage[dict[str, Any]]]: ...
     async def keep(self, events: Sequence[NewEvent]) -> None: ...
 
 
-async def compare_followers(look: Asker, source: Source, since: float | None) -> None:
-    """Tell the followers that came and went after `since`; None: only remember how many there are."""
+async def compare_followers(look: Asker, source: Source, since: float) -> None:
+    """Tell the followers that came and went after `since`; of a record seen first, only remember how many there are."""
     noun = source.name.partition(":")[2]
-    async for page in look.pages(source.operation, source.arguments):
+    async for page in look.asking.pages(source.operation, source.arguments):
         counts = {one["id"]: one.get("followers_count") or 0 for one in page.data if one.get("id") is not None}
         keys = {record_id: (look.company, COUNTED, f"{noun}:{record_id}") for record_id in counts}
         known = await look.store.records(list(keys.values()))
         differing = [record_id for record_id, key in keys.items() if _count(known.get(key)) != counts[record_id]]
-        if since is not None:
-            for record_id in differing:
+        for record_id in differing:
+            if keys[record_id] in known:
                 await look.keep(await _events(look, noun, record_id, since))
         await look.store.save_records(
             [
@@ -60,7 +59,7 @@ async def compare_followers(look: Asker, source: Source, since: float | None) ->
 
 async def _events(look: Asker, noun: str, record_id: int, since: float) -> list[NewEvent]:
     events = []
-    async for page in look.pages(LOGS[noun], {"id": record_id}):
+    async for page in look.asking.pages(LOGS[noun], {"id": record_id}):
         for entry in page.data:
             moment, action = seconds_of(entry.get("time")), _ACTIONS.get(str(entry.get("action")))
             if moment is None or action is None or moment < since:
@@ -92,7 +91,7 @@ async def _events(look: Asker, noun: str, record_id: int, since: float) -> list[
 
 def _count(state: RecordState | None) -> int:
     found = orjson.loads(state.state) if state is not None and state.state else {}
-    return int(found.get("count", 0))
+    return int(found.get("count", -1))
 
 
 def _state(count: int) -> bytes:

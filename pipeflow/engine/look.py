@@ -6,25 +6,22 @@ state after, and with what changed against the last state known.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
 
-from pipeflow.catalog import operation
-from pipeflow.client.client import Client
-from pipeflow.client.pages import LARGEST_PAGE, OnePage, Page
+from pipeflow.client.pages import OnePage
+from pipeflow.engine.asking import Asking, BudgetSpentError
 from pipeflow.engine.followers import compare_followers
 from pipeflow.engine.found import found_event
 from pipeflow.engine.retry import decide
 from pipeflow.engine.shapes import added_at, as_delivered, differences, is_deleted, updated_at
 from pipeflow.engine.sources import ONE_OF, Need, Source, wants
 from pipeflow.errors import BadRequest, ClientError, Forbidden, Gone, Invalid, NotFound, PaymentRequired
-from pipeflow.store.base import Account, NewEvent, Proof, RecordState, Store
+from pipeflow.store.base import NewEvent, Proof, RecordState, Store
 
 OVERLAP = 60.0
 IDS_AT_ONCE = 100
@@ -35,56 +32,29 @@ _OF_ONE_LIST = (BadRequest, Forbidden, NotFound, Gone, Invalid, PaymentRequired)
 Listed = Mapping[str, Any]
 
 
-class BudgetSpentError(Exception):
-    """What may be spent on looking is spent; the rest is looked at when there is more."""
-
-
-class Purse:
-    """The API tokens that a look may spend (None: as many as it takes)."""
-
-    def __init__(self, most: float | None) -> None:
-        self.most = most
-        self.spent = 0
-
-    def pay(self, tokens: int) -> None:
-        """Spend tokens, or raise BudgetSpentError."""
-        if self.most is not None and self.spent + tokens > self.most:
-            raise BudgetSpentError
-        self.spent += tokens
-
-
 @dataclass
 class Look:
     """What is being looked at, and what was found so far. Times are seconds on Pipedrive's clock, but for `now`.
 
-    `alive` is called before each page, so that nobody takes a long look for a dead one. `alone`: there are no
-    deliveries, so that all that is known of records came from lists like these. `costs` is what lists cost that are
-    read whole, `rest` for how many seconds Pipedrive wants to be left alone.
+    `alone`: there are no deliveries, so that all that is known of records came from lists like these. `costs` is what
+    lists cost that are read whole, `rest` for how many seconds Pipedrive wants to be left alone.
     """
 
     store: Store
-    client: Client
-    account: Account
+    asking: Asking
+    company: int
     needs: Collection[Need]
-    purse: Purse
     now: float
-    alive: Callable[[], Awaitable[object]]
     alone: bool = False
     added: int = 0
     changed: set[tuple[str, str]] = field(default_factory=set)
     since: float | None = None
-    until: float = 0.0
     kinds: dict[str, None] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
     unfinished: list[Source] = field(default_factory=list)
     refused: list[Source] = field(default_factory=list)
     costs: dict[str, int] = field(default_factory=dict)
     rest: float = 0.0
-
-    @property
-    def company(self) -> int:
-        """Whose Pipedrive it is."""
-        return self.account.company
 
     async def at(self, sources: Sequence[Source]) -> Proof:
         """Look at each source, from its watermark on; a source without one begins here and tells nothing.
@@ -93,12 +63,23 @@ class Look:
         was not looked at is in `unfinished`.
         """
         watermarks = await self.store.watermarks(self.company)
+
+        async def look(source: Source) -> None:
+            await self._look_at(source, watermarks.get(source.name), has_states=_states(source) in watermarks)
+
+        return await self._each(sources, look)
+
+    async def begin(self, sources: Sequence[Source]) -> Proof:
+        """Set the watermark of each source, and do no more: what changes from now on is found, whatever happens."""
+        return await self._each(sources, self._begin)
+
+    async def _each(self, sources: Sequence[Source], work: Callable[[Source], Awaitable[object]]) -> Proof:
         for number, source in enumerate(sources):
-            spent = self.purse.spent
+            spent = self.asking.purse.spent
             try:
-                await self._look_at(source, watermarks.get(source.name))
+                await work(source)
                 if source.way in ("whole", "followers"):
-                    self.costs[source.name] = self.purse.spent - spent
+                    self.costs[source.name] = self.asking.purse.spent - spent
             except BudgetSpentError:
                 self.unfinished += [source, *sources[number + 1 :]]
                 self.troubles.append(f"not looked at for want of tokens: {_names(self.unfinished)}")
@@ -115,7 +96,7 @@ class Look:
         return self._proof()
 
     def _proof(self) -> Proof:
-        until = self.until or self.now
+        until = self.asking.until or self.now
         return Proof(
             company=self.company,
             kinds=tuple(self.kinds),
@@ -126,54 +107,65 @@ class Look:
             added=self.added,
             proven_at=self.now,
             error="; ".join(self.troubles) or None,
-            tokens=self.purse.spent,
+            tokens=self.asking.purse.spent,
         )
 
-    async def _look_at(self, source: Source, watermark: float | None) -> None:
+    async def _look_at(self, source: Source, watermark: float | None, *, has_states: bool) -> None:
         if watermark is None:
-            await self._begin(source)
+            begun = await self._begin(source)
+            await self._acquaint(source, begun)
             return
+        if not has_states:
+            await self._acquaint(source, watermark)
         self.kinds[source.kind] = None
         if source.way == "known":
             await self._ask_for_known(source)
             return
-        if source.way == "followers":
-            await compare_followers(self, source, watermark - OVERLAP)
-            await self._move(source, self.until)
-            return
         if watermark:
             self.since = watermark if self.since is None else min(self.since, watermark)
-        if source.way == "whole":
+        if source.way == "followers":
+            await compare_followers(self, source, watermark - OVERLAP)
+            await self._move(source, self.asking.until)
+        elif source.way == "whole":
             await self._compare_whole(source)
         else:
             await self._compare(source, watermark)
 
     # Beginning --------------------------------------------------------------------------------------------------------
-    async def _begin(self, source: Source) -> None:
-        """Set the watermark at the newest change there is, and keep the last states of records, as far as they go.
+    async def _begin(self, source: Source) -> float:
+        """Set the watermark at the newest change there is; give it. A list that is read whole is kept."""
+        arguments = _newest_first(source)
+        if source.way == "followers" or arguments != source.arguments:
+            arguments["limit"] = 1
+        begun = 0.0
+        if source.way != "known":
+            async for page in self.asking.pages(source.operation, arguments):
+                listed = _records(page)
+                if source.way == "whole":
+                    await self._save(source.kind, listed)
+                    begun = self.asking.until
+                    continue
+                moments = [_moment(source, one) or 0.0 for one in listed]
+                begun = self.asking.until if source.way == "followers" else max(moments, default=0.0)
+                break
+        await self._move(source, begun)
+        return begun
 
-        They go as far as half of what is left to spend: whoever changed last comes first, and changes next.
+    async def _acquaint(self, source: Source, watermark: float) -> None:
+        """Keep the states that records had at the watermark, as far as they go, so that changes can be told from them.
+
+        They go until half of what may be spent is: whoever changed last comes first, and changes next. What has changed
+        since is left to be found.
         """
-        if source.way == "known":
-            await self._move(source, 0.0)
-            return
-        if source.way == "followers":
-            await compare_followers(self, source, None)
-            await self._move(source, self.until)
-            return
-        arguments = {name: _NEWEST_FIRST.get(name, value) for name, value in source.arguments.items()}
-        enough = None if self.purse.most is None else (self.purse.most + self.purse.spent) / 2
-        marked = False
-        async for page in self.pages(source.operation, arguments):
-            listed = _records(page)
-            await self._save(source.kind, listed)
-            if not marked:
-                newest = max((_moment(source, one) or 0.0 for one in listed), default=0.0)
-                await self._move(source, self.until if source.way == "whole" else newest)
-                marked = True
-            needed = source.way == "whole" or wants(self.needs, source.kind, "updated", "deleted")
-            if not needed or (enough is not None and self.purse.spent >= enough):
-                return
+        if source.way in ("since", "newest"):
+            # The first page is known in any case: what came just before the watermark is looked at again.
+            is_enough = source.clock == "add_time" or not wants(self.needs, source.kind, "updated", "deleted")
+            async for page in self.asking.pages(source.operation, _newest_first(source)):
+                old = [one for one in _records(page) if (updated_at(one) or 0.0) <= watermark]
+                await self._save(source.kind, old)
+                if is_enough or self.asking.purse.is_half_empty:
+                    break
+        await self.store.save_watermark(self.company, _states(source), 1.0, self.now)
 
     async def _save(self, kind: str, listed: Sequence[Listed]) -> None:
         states = [self._state(kind, one) for one in listed]
@@ -199,7 +191,7 @@ class Look:
             arguments["updated_since"] = _whole_seconds(oldest)
         reached, in_order = watermark, source.way == "since"
         try:
-            async for page in self.pages(source.operation, arguments):
+            async for page in self.asking.pages(source.operation, arguments):
                 listed = _records(page)
                 await self._tell(source, listed, watermark)
                 moments = [moment for one in listed if (moment := _moment(source, one)) is not None]
@@ -215,11 +207,11 @@ class Look:
 
     async def _compare_whole(self, source: Source) -> None:
         seen: set[str] = set()
-        async for page in self.pages(source.operation, source.arguments):
+        async for page in self.asking.pages(source.operation, source.arguments):
             listed = _records(page)
             seen.update(str(one["id"]) for one in listed)
             await self._tell(source, listed, float("inf"))
-        await self._move(source, self.until)
+        await self._move(source, self.asking.until)
         if not seen:
             return
         gone = [record_id async for record_id in self._known_ids(source.kind) if record_id not in seen]
@@ -239,7 +231,7 @@ class Look:
 
     async def _tell_missing(self, source: Source, known: Sequence[str]) -> None:
         found: set[str] = set()
-        async for page in self.pages(source.operation, {"ids": ",".join(known)}):
+        async for page in self.asking.pages(source.operation, {"ids": ",".join(known)}):
             found.update(str(one["id"]) for one in _records(page))
         for record_id in known:
             if record_id not in found:
@@ -247,10 +239,8 @@ class Look:
 
     async def _ask_for_one(self, source: Source, record_id: str) -> None:
         """Ask for a record that a list left out. Not found says nothing: it may just not be ours to see."""
-        one = operation(ONE_OF[source.kind])
-        self.purse.pay(one.cost)
         try:
-            response = await self.client.transport.send(one, {"id": int(record_id)})
+            response = await self.asking.one(ONE_OF[source.kind], record_id)
         except (NotFound, Gone):
             return
         listed = response.data
@@ -332,39 +322,21 @@ class Look:
             data=data,
             previous=previous,
             moment=moment,
-            happened=moment or self.until or self.now,
+            happened=moment or self.asking.until or self.now,
             now=self.now,
         )
 
-    # Asking -----------------------------------------------------------------------------------------------------------
-    async def pages(self, operation_id: str, arguments: Mapping[str, Any]) -> AsyncIterator[OnePage[dict[str, Any]]]:
-        """Ask for a list, page after page, each paid for."""
-        asked = operation(operation_id)
-        limit = next((one for one in asked.parameters if one.wire == "limit"), None)
-        given = dict(arguments)
-        if limit is not None:
-            given["limit"] = limit.schema.get("maximum", LARGEST_PAGE)
-        before: object = None
-        while True:
-            self.purse.pay(asked.cost)
-            await self.alive()
-            page: OnePage[dict[str, Any]] = await Page(self.client.transport.send, asked, dict, given)
-            self._note_time(page)
-            yield page
-            if page.next_cursor is None or page.next_cursor == before or asked.paging == "none":
-                return
-            before = page.next_cursor
-            given["cursor" if isinstance(before, str) else "start"] = before
-
-    def _note_time(self, page: OnePage[dict[str, Any]]) -> None:
-        """Read Pipedrive's clock off an answer: what it says itself, or the newest change it shows."""
-        moments = [moment for one in page.data if isinstance(one, dict) and (moment := updated_at(one))]
-        with contextlib.suppress(ValueError):
-            moments.append(parsedate_to_datetime(page.response.headers.get("date", "")).timestamp())
-        self.until = max(self.until, *moments) if moments else self.until
-
     async def _move(self, source: Source, value: float) -> None:
         await self.store.save_watermark(self.company, source.name, value, self.now)
+
+
+def _states(source: Source) -> str:
+    """Name the watermark that says that the states of a source's records are known."""
+    return f"{source.name}:states"
+
+
+def _newest_first(source: Source) -> dict[str, Any]:
+    return {name: _NEWEST_FIRST.get(name, value) for name, value in source.arguments.items()}
 
 
 _NEWEST_FIRST = {"sort": "update_time DESC", "sort_direction": "desc"}

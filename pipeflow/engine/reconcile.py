@@ -14,8 +14,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from pipeflow.engine.accounts import Accounts
-from pipeflow.engine.look import Look, Purse
+from pipeflow.engine.asking import Asking, Purse
+from pipeflow.engine.look import Look
 from pipeflow.engine.sources import OFTEN, Source, sources_of
+from pipeflow.engine.webhooks import MADE_AGAIN
 from pipeflow.registry import Registry
 from pipeflow.settings import Settings
 from pipeflow.store.base import Account, Proof, Store
@@ -63,6 +65,7 @@ class Reconciler:
         self._due: dict[tuple[int, str], float] = {}
         self._hurried: set[int] = set()
         self._latest = 0.0
+        self._made_again: dict[int, float] = {}
         self._unproven: dict[int, int] = {}
         self._costs: dict[str, int] = {}
 
@@ -98,7 +101,7 @@ class Reconciler:
         if self._budget == 0:
             return proofs
         for account in await self._accounts.connected():
-            due = self._due_of(account.company) if account.acting else []
+            due = await self._due_of(account.company) if account.acting else []
             if due and await self._lease(account):
                 try:
                     proofs.append(await self._look(account, due))
@@ -106,19 +109,37 @@ class Reconciler:
                     await self._store.release_lease(_lease_of(account), self._holder)
         return proofs
 
-    async def _look(self, account: Account, due: Sequence[Source]) -> Proof:
+    async def begin(self) -> None:
+        """Set the watermarks that are not set yet: from here on nothing is missed, whatever happens next."""
+        for account in await self._accounts.connected():
+            if not account.acting or self._budget == 0:
+                continue
+            known = await self._store.watermarks(account.company)
+            new = [source for source in self.sources if source.name not in known]
+            if new and await self._lease(account):
+                try:
+                    last = await self._store.proofs(account.company, limit=MOST_PROOFS)
+                    await self._keep(await self._ask(account, last).begin(new), last)
+                finally:
+                    await self._store.release_lease(_lease_of(account), self._holder)
+
+    def _ask(self, account: Account, last: Sequence[Proof]) -> Look:
         now = self._clock()
-        last = await self._store.proofs(account.company, limit=MOST_PROOFS)
-        purse = Purse(self._left(last, now))
         client = self._accounts.client_for(account)
         client.transport.background = True
+        asking = Asking(client, Purse(self._left(last, now)), alive=lambda: self._lease(account))
+        return Look(self._store, asking, account.company, self._needs, now, alone=self._poll is not None)
+
+    async def _look(self, account: Account, due: Sequence[Source]) -> Proof:
+        last = await self._store.proofs(account.company, limit=MOST_PROOFS)
         is_first = any((account.company, source.name) not in self._due for source in due)
-        alone = self._poll is not None
-        look = Look(self._store, client, account, self._needs, purse, now, lambda: self._lease(account), alone)
+        look = self._ask(account, last)
+        now = look.now
         proof = await look.at(due)
-        if last and last[0].error is None:
+        covering = next((one for one in last if not one.error and set(one.kinds) >= set(proof.kinds)), None)
+        if covering is not None:
             # A quiet watermark is older than the last look, which saw that nothing had changed.
-            proof = replace(proof, since=min(max(proof.since, last[0].until), proof.until))
+            proof = replace(proof, since=min(max(proof.since, covering.until), proof.until))
         self._costs.update(look.costs)
         for source in due:
             pause = max(self.turn, look.rest) if source in look.unfinished else self.every(source)
@@ -148,8 +169,12 @@ class Reconciler:
         level = logging.WARNING if proof.error else logging.INFO
         log.log(level, "Company %s, %s", proof.company, describe(proof))
 
-    def _due_of(self, company: int) -> list[Source]:
+    async def _due_of(self, company: int) -> list[Source]:
         now = self._clock()
+        made_again = (await self._store.watermarks(company)).get(MADE_AGAIN, 0.0)
+        if made_again > self._made_again.setdefault(company, made_again):
+            self._made_again[company] = made_again
+            self.hurry(company)
         if now < self._latest - TURN:
             # The clock was set back: nothing waits for a time that comes again.
             self._due = dict.fromkeys(self._due, 0.0)

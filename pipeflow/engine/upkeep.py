@@ -32,7 +32,10 @@ class Upkeep:
 
     async def register(self) -> WebhookChanges | None:
         """Bring the webhooks in order; None where there are to be none. Raises ConfigError and ClientError."""
-        return await self._register(None)
+        changes = await self._register(None)
+        if changes is not None and changes.lost:
+            self._scheduler.hurry(MISSED)
+        return changes
 
     async def follow(self, company: int) -> None:
         """Do all of this for a company whose accounts changed."""
@@ -50,9 +53,6 @@ class Upkeep:
             await self._register(None)
 
     async def _register(self, company: int | None) -> WebhookChanges | None:
-        if self._keeper is None:
-            return None
-        changes = await self._keeper.sync(company)
-        for lost in changes.lost:
-            self._reconciler.hurry(lost)
-        return changes
+        # Watermarks before webhooks: where there is a webhook, nothing that it fails to tell is missed.
+        await self._reconciler.begin()
+        return None if self._keeper is None else await self._keeper.sync(company)

@@ -24,6 +24,8 @@ from pipeflow.vault import Vault
 
 __all__ = ["WebhookChanges", "WebhookKeeper", "fewest", "is_ours"]
 
+MADE_AGAIN = "webhooks:made again"
+"""The watermark that says when a webhook was last made again that had been missing or broken, in whichever process."""
 ALARM_PAUSE = 300.0
 LEASE_SECONDS = 120.0
 
@@ -180,6 +182,7 @@ class WebhookKeeper:
         changes.kept.extend(made.keep)
         if made.lost:
             changes.lost.add(account.company)
+            await self._store.save_watermark(account.company, MADE_AGAIN, self._clock(), self._clock())
 
     async def _remove_all(self, made: Plan, changes: WebhookChanges) -> None:
         for removal in made.remove:

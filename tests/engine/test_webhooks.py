@@ -196,3 +196,16 @@ async def test_refused_deliveries_alarm_once_the_last_look_is_some_minutes_old(t
 )
 def test_fewest_webhooks_cover_the_needs(needs: set[tuple[str, str]], webhooks: set[tuple[str, str]]) -> None:
     assert fewest(needs) == webhooks
+
+
+async def test_lost_webhook_is_followed_by_a_look_whichever_process_made_it_again(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        (made,) = (await keeper(house).sync()).added
+        await house.look()
+        assert await house.reconciler.step() == []
+        house.sandbox.webhooks.remove(house.sandbox.company, house.sandbox.company.webhooks[made.id])
+        house.sandbox.add("deal", title="Nobody was told")
+        house.pass_time(10)
+        await keeper(house).sync()
+        (proof,) = await house.reconciler.step()
+    assert proof.added == 1
