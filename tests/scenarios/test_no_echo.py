@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,3 +110,38 @@ def test_other_integration_that_acts_as_the_same_user_is_heard_each_time(circle:
     assert foreign <= heard
     assert echoes
     assert not echoes & heard
+
+
+COUNTING = '''
+from pipeflow import Client, Event, on
+from pipeflow.records import Deal
+
+@on("deal.updated")
+async def count(event: Event[Deal], client: Client) -> None:
+    """Writes another field than the other integration does."""
+    deal = await client.deals.get_deal(event.record.id)
+    await client.deals.update_deal(event.record.id, value=(deal.value or 0) + 1)
+'''
+
+
+@pytest.mark.slow
+def test_own_writes_stay_echoes_through_kill_dash_nine(tmp_path: Path, pipedrive: FakePipedrive) -> None:
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "counting.py").write_text(COUNTING)
+    product = Product(tmp_path, pipedrive, recipes=folder)
+    product.start()
+    deals = [add_deal(product)["id"] for _ in range(3)]
+    for number in range(60):
+        pipedrive.call("PATCH", f"/api/v2/deals/{deals[number % 3]}", {"title": f"Tool {number}"})
+        if number in (20, 40):
+            product.kill()
+            product.start()
+    runs = settled(product)
+    heard = {run["event_id"] for run in runs}
+    events = [event for event in asyncio.run(stored_events(product)) if event.name == "deal.updated"]
+    ours = [event for event in events if set(json.loads(event.raw)["previous"]) <= {"value", "update_time"}]
+    assert ours
+    assert not {event.id for event in ours} & heard
+    assert {event.id for event in events if event not in ours and event.status != "twin"} <= heard
+    product.kill()
