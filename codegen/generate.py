@@ -5,58 +5,27 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from codegen.methods import Method, facts, fate, method
+from codegen.methods import method
 from codegen.naming import resource_of
 from codegen.plan import Model, Plan
+from codegen.reference import DOCS, reference
 from codegen.render import Hints, answer_type, field_name, laid_out
+from codegen.resources import Resource, record_docstring
 from codegen.shapes import Shape, walk
-from codegen.wording import a, attribute_of
 
 HERE = Path(__file__).parent
 CLIENT = "pipeflow/client"
-DOCS = "docs/reference"
 CUSTOM = {"Activity", "Deal", "Lead", "Organization", "Person", "Product", "Project"}
 """The records that have custom fields."""
 # What names a record is in every record: for the type checker it is never None.
 IDENTIFIERS = ("id", "field_code")
 IDENTIFIER_TYPES = {"int": "NumberId", "str": "TextId"}
 GENERATED = (f"{CLIENT}/v1", f"{CLIENT}/v2", f"{CLIENT}/current.py", DOCS)
-
-
-@dataclass
-class Resource:
-    """One resource of one generation: its methods, and which of them only version 1 has to offer."""
-
-    name: str
-    methods: list[Method]
-    kept: list[Method]
-    hints: Hints
-
-    @property
-    def attribute(self) -> str:
-        """`DealsApi` → `deals`."""
-        return attribute_of(self.name)
-
-    @property
-    def title(self) -> str:
-        """`DealFieldsApi` → `Deal fields`."""
-        return self.attribute.replace("_", " ").capitalize()
-
-    @property
-    def split(self) -> bool:
-        """Whether what is kept is a class of its own."""
-        return bool(self.kept) and len(self.kept) < len(self.methods)
-
-    @property
-    def kept_name(self) -> str:
-        """The class that holds what is kept: `DealsKept`, or the whole `NotesApi`."""
-        return self.name.removesuffix("Api") + "Kept" if self.split else self.name
 
 
 class Generator:
@@ -87,7 +56,7 @@ class Generator:
             files[f"{CLIENT}/{generation}/__init__.py"] = self._package(generation, resources)
             files |= self._models(generation)
         files[f"{CLIENT}/current.py"] = self._current()
-        return files | self._reference()
+        return files | reference(self._first, self._second, self._plans, self._rendered)
 
     def _rendered(self, template: str, **values: Any) -> str:
         return self._templates.get_template(template).render(**values).rstrip("\n") + "\n"
@@ -181,7 +150,7 @@ class Generator:
             fields = [
                 _field_line(wire, hints.short(wire, answer_type(shape, name))) for wire, shape in model.fields.items()
             ]
-            written.append({"name": model.name, "docstring": _record_docstring(model), "fields": fields})
+            written.append({"name": model.name, "docstring": record_docstring(model), "fields": fields})
         titles = {"shared": "Records that several resources use", "retired": "What retired operations answer with"}
         code = "\n".join(line for each in written for line in each["fields"])
         bases = {"CustomModel" if model.name in CUSTOM else "Model" for model in models}
@@ -228,65 +197,10 @@ class Generator:
         }
         return self._rendered("current.py.j2", merged=merged, current=current, **listed)
 
-    # -- reference pages -----------------------------------------------------------------------------------------------
-
-    def _reference(self) -> dict[str, str]:
-        files, rows = {}, []
-        for name in sorted(self._first.keys() | self._second.keys()):
-            first, second = self._first.get(name), self._second.get(name)
-            shown = second or first
-            assert shown is not None
-            attribute = shown.attribute
-            now = [each for each in second.methods if not each.operation.alias_of] if second else []
-            now += first.kept if first else []
-            old = [each for each in first.methods if each not in now] if first else []
-            doubles = [each for each in second.methods if each.operation.alias_of] if second else []
-            sections = [
-                _section(f"client.{attribute}", "The current view.", now, first, second),
-                _section(f"client.v1.{attribute}", "What version 1 has beside it.", old, first, second),
-                _section(
-                    f"client.v2.{attribute}", "Doubles of operations that stand elsewhere.", doubles, first, second
-                ),
-            ]
-            files[f"{DOCS}/{attribute}.md"] = self._rendered(
-                "reference.md.j2", title=shown.title, sections=[each for each in sections if each["methods"]]
-            )
-            rows.append(
-                {"title": shown.title, "attribute": attribute, "current": len(now)}
-                | {"first": len(first.methods) if first else 0, "second": len(second.methods) if second else 0}
-                | {"retired": sum(each.operation.retired is not None for each in first.methods) if first else 0}
-            )
-        return files | {f"{DOCS}/README.md": self._rendered("index.md.j2", rows=rows)}
-
 
 def _imported(name: str, package: str, module: str) -> str:
     line = f"from {package}.{module} import {name} as {name}"
     return line if len(line) <= 116 else f"from {package}.{module} import (\n        {name} as {name},\n    )"
-
-
-def _section(attribute: str, words: str, methods: list[Method], *resources: Resource | None) -> dict[str, Any]:
-    hints = [resource.hints for resource in resources if resource]
-    return {
-        "title": f"`{attribute}`",
-        "words": words,
-        "methods": [
-            {
-                "name": each.name,
-                "signature": _without_self(each.signature, hints),
-                "summary": each.operation.summary,
-                "facts": " ".join(filter(None, (facts(each.operation), fate(each.operation)))),
-            }
-            for each in methods
-        ],
-    }
-
-
-def _without_self(signature: str, hints: list[Hints]) -> str:
-    text = re.sub(r"self,?\s*", "", signature, count=1).replace("models.", "").replace(" | Unset", "")
-    text = text.removesuffix(":")
-    for each in hints:
-        text = each.expanded(text)
-    return re.sub(r"\(\s*\*, ", "(*, ", text)
 
 
 def _field_line(wire: str, type: str) -> str:
@@ -297,18 +211,6 @@ def _field_line(wire: str, type: str) -> str:
     if name == wire:
         return f"{name}: {optional} = None"
     return f'{name}: {optional} = Field(default=None, alias="{wire}")'
-
-
-def _record_docstring(model: Model) -> str:
-    if not model.givers:
-        (record, wire), *others = model.origins
-        like = f", and {len(others)} field{'s' if len(others) > 1 else ''} like it" if others else ""
-        return f"The `{wire}` of {a(f'`{record}`')}{like}."
-    best = min(model.givers, key=lambda giver: (".get_" not in giver, len(giver), giver)).partition(".")[2]
-    others_give = len(model.givers) - 1
-    words = " ".join(re.findall("[A-Z][a-z]*", model.name)).lower()
-    words = words if words.endswith("s") and not words.endswith("us") else a(words)
-    return f"{words.capitalize()}: what `{best}` {f'and {others_give} more give' if others_give else 'gives'}."
 
 
 def _sorted_by_need(plan: Plan, models: list[Model], retired: bool) -> list[Model]:

@@ -155,21 +155,27 @@ def fate(operation: Operation) -> str | None:
     return "Deprecated by Pipedrive." if operation.deprecated else None
 
 
+def described(operation: Operation) -> list[tuple[str, str]]:
+    """List the arguments that need words, with them."""
+    arguments = [
+        (argument_name(each.wire), words)
+        for each in all_parameters(operation)
+        if (words := _words(operation, each)) is not None
+    ]
+    if carries_file(operation):
+        arguments.append(("progress", "called with the bytes so far and, where known, in all."))
+    if operation.result == "bytes":
+        arguments.append(("to", "a path to stream to; without it the content is returned."))
+    return arguments
+
+
 def _docstring(answered: Answered) -> str:
     operation = answered.operation
     blocks = [operation.summary]
     if became := fate(operation):
         blocks.append(_wrapped(became))
     blocks.append(_wrapped(facts(operation)))
-    arguments = [
-        _item(argument_name(each.wire), words)
-        for each in all_parameters(operation)
-        if (words := _words(operation, each))
-    ]
-    if carries_file(operation):
-        arguments.append(_item("progress", "called with the bytes so far and, where known, in all."))
-    if operation.result == "bytes":
-        arguments.append(_item("to", "a path to stream to; without it the content is returned."))
+    arguments = [_item(*each) for each in described(operation)]
     if arguments:
         blocks.append("Args:\n" + "\n".join(arguments))
     blocks.append("Raises:\n" + "\n".join(_item(*each) for each in _raises(operation)))
