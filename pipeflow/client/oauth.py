@@ -172,7 +172,9 @@ class OAuth2Configuration:
             return str(token)
         try:
             return str((await self.token_refresh())["access_token"])
-        except (errors.ConnectionFailed, errors.ServerError):
+        except errors.NotConnected:
+            raise
+        except (errors.ClientError, errors.ConfigError):
             if not token or self._clock() >= ends:
                 raise
             self._early_again = now + AGAIN_SECONDS
@@ -325,9 +327,10 @@ class OAuth2Configuration:
 
 def _number(value: Any) -> float | None:
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def _said(body: Any) -> str:
