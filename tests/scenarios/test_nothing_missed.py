@@ -142,3 +142,39 @@ def test_webhooks_are_compared_removed_and_made_again_from_the_command_line(prod
     assert told("diff", str(product.recipes)) == [("add", noun) for noun in nouns]
     assert told("sync", str(product.recipes)) == [("added", noun) for noun in nouns]
     assert "to watch" in product.command("doctor", str(product.recipes)).stdout
+
+
+def test_replaced_secret_key_costs_no_event(product: Product) -> None:
+    pipedrive, old, new = product.pipedrive, "o" * 40, "n" * 40
+
+    def people(start: int) -> set[str]:
+        return {
+            str(pipedrive.call("POST", "/api/v2/persons", {"name": f"Person {start + number}"})["id"])
+            for number in range(20)
+        }
+
+    product.more = {"PIPEFLOW_SECRET_KEY": old}
+    product.start()
+    wanted = people(0)
+    assert product.stop() == 0
+    wanted |= people(100)
+    product.more = {"PIPEFLOW_SECRET_KEY": new}
+    product.start()
+    wanted |= people(200)
+    names = {hook["name"].rpartition("#")[2] for hook in pipedrive.call("GET", "/v1/webhooks")}
+    assert len(names) == 1
+    eventually(lambda: {key[1] for key in handled(product)} >= wanted, "all persons", patience=60)
+    assert set(handled(product).values()) == {1}
+
+
+def test_webhooks_that_somebody_deleted_are_made_again_and_what_they_missed_is_found(product: Product) -> None:
+    pipedrive = product.pipedrive
+    product.start()
+    for hook in pipedrive.call("GET", "/v1/webhooks"):
+        pipedrive.call("DELETE", f"/v1/webhooks/{hook['id']}")
+    lost = pipedrive.call("POST", "/api/v2/deals", {"title": "Nobody was told"})
+    assert product.command("webhooks", "sync", str(product.recipes)).returncode == 0
+    told = pipedrive.call("POST", "/api/v2/deals", {"title": "Told again"})
+    eventually(lambda: handled(product)["deal", str(told["id"])], "the delivered deal")
+    eventually(lambda: handled(product)["deal", str(lost["id"])], "the deal that nobody was told of", patience=90)
+    assert set(handled(product).values()) == {1}
