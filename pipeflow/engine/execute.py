@@ -15,6 +15,7 @@ import orjson
 from pydantic import BaseModel
 
 from pipeflow.engine.accounts import Accounts
+from pipeflow.engine.bounded import Bounded
 from pipeflow.engine.dryrun import DryRun, DryWrites
 from pipeflow.engine.fieldnames import CompanyFields
 from pipeflow.engine.fuse import Fuse
@@ -87,7 +88,7 @@ class Executor:
         """
         try:
             async with asyncio.timeout(entry.timeout) as limit:
-                skipped = await self._call(entry, run, stored)
+                skipped = await self._call(entry, run, stored, limit)
         except TimeoutError as error:
             late = TimeoutError(f"{entry.name} was still at work after {entry.timeout:g} s")
             return await self._failed(late if limit.expired() else error, run)
@@ -101,7 +102,7 @@ class Executor:
             return Closing(run.id, "skipped", "skipped", error=skipped), 0.0
         return Closing(run.id, "succeeded", "succeeded"), 0.0
 
-    async def _call(self, entry: Handler | Job, run: Run, stored: StoredEvent) -> str | None:
+    async def _call(self, entry: Handler | Job, run: Run, stored: StoredEvent, limit: asyncio.Timeout) -> str | None:
         """Call the function; give why it was skipped, if its predicate says so."""
         account = await self._accounts.acting(run.company)
         payload = None if stored.source == "tick" else normalise(stored.raw)
@@ -117,7 +118,7 @@ class Executor:
         said = ATTEMPT.set(about(run, account))
         try:
             if entry.is_async:
-                await entry.function(**given)
+                await Bounded(entry.function(**given), limit)
             else:
                 await in_thread(partial(entry.function, **given), f"handler {entry.name}")
         finally:

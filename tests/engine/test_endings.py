@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeflow.client import Client
+from pipeflow.engine.bounded import Bounded
 from pipeflow.events import Event
 from pipeflow.store.base import Run, RunFilter
 from tests.engine.acting import acting, handler
@@ -27,6 +29,41 @@ async def test_handler_that_hangs_fails_after_its_timeout(tmp_path: Path) -> Non
         (run,) = await house.until(lambda runs: bool(runs) and runs[0].attempts == 1)
         (attempt,) = await house.store.attempts(run.id)
     assert "a.hangs was still at work after 0.05 s" in (attempt.error or "")
+
+
+async def swallow() -> None:
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            continue
+
+
+async def test_handler_that_swallows_its_cancellation_is_dropped() -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01) as limit:
+            await Bounded(swallow(), limit, patience=0.01)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    await asyncio.sleep(0)
+
+
+async def test_handler_that_uses_timeouts_and_groups_of_its_own_is_left_alone() -> None:
+    async def works() -> str:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(60)
+        with suppress(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(60))
+                await asyncio.sleep(0)
+                raise RuntimeError("ends the group")
+        await asyncio.sleep(0.03)
+        return "done"
+
+    async with asyncio.timeout(60) as limit:
+        assert await Bounded(works(), limit, patience=0.01) == "done"
 
 
 async def test_plain_function_that_hangs_is_ended_in_its_thread_and_holds_no_slot(tmp_path: Path) -> None:
