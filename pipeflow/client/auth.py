@@ -25,8 +25,8 @@ class TokenSource(Protocol):
     3. and after a 401 awaits `renew(token)` with the token that was refused, reads `base_url` again and sends the
        request once more; a second 401 is raised as `Unauthorized`.
     Any number of calls ask at once: making one refresh of it is the source's work. It is asked while the call has its
-    turn under the account's limits, so that it must not itself call the API as this account. Errors go to the caller as they
-    are: `NotConnected` where the grant is gone, another `ClientError` where the OAuth server cannot be asked now.
+    turn under the account's limits, so that it must not itself call the API as this account. Errors go to the caller
+    as they are: `NotConnected` where the grant is gone, another `ClientError` where the OAuth server cannot be asked.
     """
 
     @property
