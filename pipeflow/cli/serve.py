@@ -105,7 +105,7 @@ async def _run(plan: Plan, settings: Settings, registry: Registry) -> None:
             finally:
                 await service.store.close()
     log.info("Ended.")
-    if has_stubborn_threads():
+    if service.engine.is_stubborn or has_stubborn_threads():
         leave(0)
 
 

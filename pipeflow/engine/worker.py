@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from pipeflow.engine.accounts import Accounts
+from pipeflow.engine.bounded import PATIENCE
 from pipeflow.engine.dispatch import Dispatcher
 from pipeflow.engine.dryrun import DryRun
 from pipeflow.engine.execute import Executor
@@ -78,6 +79,7 @@ class Engine:
         self._busy: Counter[int] = Counter()
         self._woken = asyncio.Event()
         self._stopping = False
+        self.is_stubborn = False
         self._loop_task: asyncio.Task[None] | None = None
         self._resting: dict[int, float] = {}
         self._probes: dict[int, int] = {}
@@ -107,7 +109,10 @@ class Engine:
             self._woken.set()
 
     async def stop(self, grace: float) -> None:
-        """Claim nothing more, let attempts finish within `grace` seconds, and hand the others back uncounted."""
+        """Claim nothing more, let attempts finish within `grace` seconds, and hand the others back uncounted.
+
+        `is_stubborn` says afterwards that a handler goes on all the same; only the end of the process ends it.
+        """
         self._stopping = True
         self._woken.set()
         if self._loop_task is None:
@@ -116,7 +121,9 @@ class Engine:
             await asyncio.wait(self._attempts, timeout=grace)
         for attempt in self._attempts:
             attempt.cancel()
-        await asyncio.gather(*self._attempts, return_exceptions=True)
+        if self._attempts:
+            _, stubborn = await asyncio.wait(self._attempts, timeout=PATIENCE)
+            self.is_stubborn = bool(stubborn)
         self._loop_task.cancel()
         await asyncio.gather(self._loop_task, return_exceptions=True)
         await self._ownership.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -303,3 +304,22 @@ async def test_every_command_works_while_another_process_owns_the_store(folder: 
             assert done.returncode == 0, (arguments, done.stderr)
     finally:
         await store.close()
+
+
+def test_handler_that_ignores_its_end_does_not_keep_the_process(recipe: Any, start: Any) -> None:
+    recipe(
+        "import asyncio\n"
+        "from pipeflow import every\n"
+        "@every('1 second')\n"
+        "async def stubborn() -> None:\n"
+        "    print('at work', flush=True)\n"
+        "    while True:\n"
+        "        try:\n"
+        "            await asyncio.sleep(60)\n"
+        "        except asyncio.CancelledError:\n"
+        "            continue\n"
+    )
+    running = start("--sandbox", "--rate", "0", PIPEFLOW_GRACE_SECONDS="0")
+    running.wait_for("at work")
+    running.send(signal.SIGTERM)
+    assert running.ended() == 0
