@@ -71,6 +71,7 @@ class Look:
 
     async def begin(self, sources: Sequence[Source]) -> Proof:
         """Set the watermark of each source, and do no more: what changes from now on is found, whatever happens."""
+        self.kinds = dict.fromkeys(source.kind for source in sources)
         return await self._each(sources, self._begin)
 
     async def _each(self, sources: Sequence[Source], work: Callable[[Source], Awaitable[object]]) -> Proof:

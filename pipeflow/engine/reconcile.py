@@ -198,8 +198,8 @@ def _lease_of(account: Account) -> str:
 
 def describe(proof: Proof) -> str:
     """Say in one line what a reconciliation found: "14:02-14:31: 37 changes, 35 known, 2 added" (UTC)."""
-    if not proof.kinds and not proof.error:
-        return f"{_time(proof.until, proof.until)}: began to watch"
+    if proof.since >= proof.until and not proof.changes and not proof.error:
+        return f"{_time(proof.until, proof.until)}: began to watch {', '.join(proof.kinds)}"
     found = f"{proof.changes} change{'' if proof.changes == 1 else 's'}, {proof.known} known, {proof.added} added"
     span = f"{_time(proof.since, proof.until)}-{_time(proof.until, proof.until)}"
     return f"{span}: {found}" + (f"; {proof.error}" if proof.error else "")

@@ -16,7 +16,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.duetimes import DueTimes
-from pipeflow.errors import ClientError, PipeflowError, StoreError, StoreUnavailable
+from pipeflow.errors import PipeflowError, StoreError, StoreUnavailable
 from pipeflow.events import TICK, partition_of
 from pipeflow.registry import Job, Registry
 from pipeflow.store.base import Account, NewEvent, Store
@@ -199,8 +199,11 @@ class Scheduler:
     async def _do(self, name: str, work: Callable[[], Awaitable[Any]]) -> None:
         try:
             await work()
-        except (ClientError, PipeflowError) as error:
+        except PipeflowError as error:
             log.warning("%s did not work this time and is tried again: %s", name, error)
+        except asyncio.CancelledError:
+            if self._scheduler.running:
+                raise
 
     def _alone(self, name: str, seconds: float, work: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
         """Let one process do it: whoever comes first keeps the others from it for almost the whole interval."""
