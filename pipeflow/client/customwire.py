@@ -1,4 +1,4 @@
-"""Writes custom fields: what a caller means, and the two shapes REST wants. Imports catalog.values and definitions.
+"""Writes custom fields: what a caller means, and the two shapes REST wants. Imports definitions and wire.
 
 `meant` gives a value the type of its field (a label its option, 900 its currency-less Money); `nested` and `flat` write
 any such value for version 2 and version 1. Values whose field is not known go by what they are.
@@ -28,6 +28,7 @@ from pipeflow.catalog.values import (
     to_time,
 )
 from pipeflow.client.definitions import FieldDefinition
+from pipeflow.client.wire import number
 
 _Meaning = Callable[[Any, FieldDefinition], Any]
 
@@ -225,8 +226,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     return value.strftime("%H:%M:%S") if isinstance(value, time) else value
-
-
-def number(value: Decimal) -> int | float:
-    """Write an amount as JSON does numbers."""
-    return int(value) if value == value.to_integral_value() else float(value)

@@ -1,25 +1,24 @@
-"""What is known of one company's fields: keys, names, types, options. Plain data; imports customs and errors.
+"""What is known of one company's fields: keys, names, types, options. Plain data; imports customs and model.
 
 `Definitions` answers what `naming.FieldNames` asks, from what was put into it; who fetches is `fields.py`.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeflow.catalog.values import Option, Options
+from pipeflow.client.model import home_of
 from pipeflow.customs import NamesNotKnown, custom_value, is_custom_key
 from pipeflow.errors import Blocked, ClientError, ConfigError, Forbidden
 
 KINDS: tuple[str, ...] = ("deal", "person", "organization", "product", "project", "activity")
-"""The kinds of records that have definitions of their own; leads share the custom fields of deals."""
+"""The kinds of records that have definitions of their own; see `home_of`."""
 
 SHORTEST_REST = 60.0
 LONGEST_REST = 3600.0
-_SHARED = {"lead": "deal"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,11 @@ class Definitions:
         self._trouble.pop(kind, None)
         self.missed.discard(kind)
 
+    def is_fresh(self, kind: str, now: float) -> bool:
+        """Say whether a kind was asked for so lately that asking again would be too much."""
+        asked = self.asked.get(kind)
+        return asked is not None and now - asked < self.rest.get(kind, SHORTEST_REST)
+
     def _longer(self, kind: str) -> float:
         return min(2 * self.rest.get(kind, SHORTEST_REST), LONGEST_REST)
 
@@ -75,7 +79,7 @@ class Definitions:
 
     def of(self, kind: str) -> Mapping[str, FieldDefinition] | None:
         """Give the fields of a kind by key, None where they are not known."""
-        return self._kinds.get(_SHARED.get(kind, kind))
+        return self._kinds.get(home_of(kind))
 
     def lacks(self, kind: str, records: Collection[Mapping[str, Any]]) -> bool:
         """Say whether the custom fields of any record, in any shape, hold a field or an option that is not known."""
@@ -97,7 +101,7 @@ class Definitions:
 
     def trouble(self, kind: str) -> ClientError | None:
         """Say why the fields of a kind are not known."""
-        return self._trouble.get(_SHARED.get(kind, kind))
+        return self._trouble.get(home_of(kind))
 
     def key(self, kind: str, name: str) -> str:
         """Give a field's key by its name or key.
@@ -105,7 +109,7 @@ class Definitions:
         KeyError if there is none; ConfigError, naming both keys, if two fields fit; where the fields of the kind could
         not be fetched, what that call raised.
         """
-        home = _SHARED.get(kind, kind)
+        home = home_of(kind)
         known = self._kinds.get(home)
         if known is None:
             return self._unknown(home, name)
@@ -138,7 +142,7 @@ class Definitions:
         return found.type if found else None
 
     def _field(self, kind: str, key: str) -> FieldDefinition | None:
-        known = self._kinds.get(_SHARED.get(kind, kind))
+        known = self._kinds.get(home_of(kind))
         return known.get(key) if known else None
 
     def _unknown(self, home: str, name: str) -> str:
@@ -155,14 +159,11 @@ class Definitions:
         )
 
     def _no_such(self, home: str, name: str) -> str:
+        import difflib
+
         near = difflib.get_close_matches(name, self._keys[home], 3)
         meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
         return f"{home} has no custom field called {name!r}{meant}"
-
-
-def home_of(kind: str) -> str:
-    """Give the kind whose definitions hold for a kind: leads share those of deals."""
-    return _SHARED.get(kind, kind)
 
 
 def read_definitions(listed: Sequence[Mapping[str, Any]]) -> list[FieldDefinition]:

@@ -1,6 +1,6 @@
 """A company's custom fields by name: fetches definitions once, resolves what is written, lets records know their names.
 
-Imports definitions, customwire and the catalog; sends through the transport it is given.
+Imports model and the catalog, and definitions and customwire once they are needed; sends through its transport.
 
 Definitions are fetched when they are first needed: when a custom field is written by name, and when an answer has
 values of custom fields. They are fetched again, at most once a minute, when a key or a name comes that they lack; where
@@ -19,21 +19,11 @@ from weakref import WeakKeyDictionary
 
 from pipeflow.catalog import Operation, operation
 from pipeflow.client.answers import Response
-from pipeflow.client.customwire import meant
-from pipeflow.client.definitions import (
-    KINDS,
-    SHORTEST_REST,
-    Definitions,
-    FieldDefinition,
-    home_of,
-    read_definitions,
-)
-from pipeflow.client.fieldset import definition_of
-from pipeflow.client.model import UNSET, CustomModel, custom_values
-from pipeflow.customs import Field, is_custom_key
+from pipeflow.client.model import UNSET, CustomModel, custom_values, home_of
 from pipeflow.errors import ClientError, ConfigError
 
 if TYPE_CHECKING:
+    from pipeflow.client.definitions import Definitions, FieldDefinition
     from pipeflow.client.transport import Transport
 
 log = logging.getLogger("pipeflow.client")
@@ -89,20 +79,19 @@ class Fields:
 
     async def load(self, *kinds: str) -> None:
         """Fetch what is not known yet of these kinds, else of all; raises ClientError where that fails."""
-        for kind in dict.fromkeys(map(home_of, kinds or KINDS)):
+        for kind in _homes(kinds):
             if self.definitions.of(kind) is None:
                 await self._fetch(kind)
 
     async def refresh(self, *kinds: str) -> None:
         """Fetch these kinds again, else all; raises ClientError where that fails."""
-        for kind in dict.fromkeys(map(home_of, kinds or KINDS)):
+        for kind in _homes(kinds):
             await self._fetch(kind)
 
     async def look_again(self, kind: str) -> bool:
         """Fetch a kind again and say True; not within a minute, nor up to an hour where it brought nothing new."""
         kind, definitions = home_of(kind), self.definitions
-        asked, rest = definitions.asked.get(kind), definitions.rest.get(kind, SHORTEST_REST)
-        if asked is not None and self._now() - asked < rest and (definitions, kind) not in _fetching:
+        if definitions.is_fresh(kind, self._now()) and (definitions, kind) not in _fetching:
             return False
         await self._fetch(kind)
         return True
@@ -118,6 +107,9 @@ class Fields:
         return await self._transport.send(sent, {**arguments, "custom_fields": written})
 
     async def _written(self, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        from pipeflow.client.fieldset import definition_of
+        from pipeflow.customs import Field
+
         found: dict[str, Any] = {}
         for name, value in given.items():
             if value is UNSET:
@@ -131,6 +123,8 @@ class Fields:
 
     async def _meant(self, kind: str, key: str, value: Any, told: FieldDefinition | None) -> Any:
         """Give a value the type of its field, where that is known; an unknown option is looked up again."""
+        from pipeflow.client.customwire import meant
+
         known = self._definition(kind, key) or told
         if known is None:
             return value
@@ -146,6 +140,8 @@ class Fields:
 
     async def _key(self, kind: str, name: str) -> str:
         """Find a key; a key, also a suffixed one, needs no look-up; an unknown name is looked up again."""
+        from pipeflow.customs import is_custom_key
+
         if is_custom_key(name[:40]):
             return name
         await self.load(kind)
@@ -195,6 +191,7 @@ class Fields:
             raise
 
     async def _pages(self, kind: str) -> list[FieldDefinition]:
+        from pipeflow.client.definitions import read_definitions
         from pipeflow.client.pages import Page
 
         noun = kind.capitalize()
@@ -210,8 +207,16 @@ def _forget(which: tuple[Definitions, str], done: asyncio.Task[None]) -> None:
         done.exception()
 
 
+def _homes(kinds: Sequence[str]) -> Sequence[str]:
+    from pipeflow.client.definitions import KINDS
+
+    return list(dict.fromkeys(map(home_of, kinds or KINDS)))
+
+
 def _shared(account: str) -> Definitions:
     """Give what the clients of an account know together, as long as their loop lives."""
+    from pipeflow.client.definitions import Definitions
+
     companies = _known.setdefault(asyncio.get_running_loop(), OrderedDict())
     found = companies.setdefault(account, Definitions())
     companies.move_to_end(account)

@@ -1,4 +1,4 @@
-"""The bases of the generated models, and `UNSET`. Imports pydantic, customs and naming."""
+"""The bases of the generated models, and `UNSET`. Imports pydantic, and customs once a custom field is read."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final, Literal, TypeA
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeflow import customs
-from pipeflow.naming import FieldNames
+if TYPE_CHECKING:
+    from pipeflow.customs import CustomFields as ReadCustomFields
 
 
 class Unset:
@@ -57,18 +57,29 @@ class CustomModel(Model):
     kind: ClassVar[str] = ""
     # The client puts what it knows of the company into the record's own `__dict__`; a private attribute would cost
     # every record, nested ones too, a call.
-    _fields: ClassVar[FieldNames | None] = None
+    _fields: ClassVar[Any] = None
 
     @property
-    def custom(self) -> customs.CustomFields:
+    def custom(self) -> ReadCustomFields:
         """The custom fields as Python values: `deal.custom["Contract value"]`.
 
         By name or key, None where empty. KeyError for an unknown field; ConfigError for a name that two fields have.
         """
-        return customs.CustomFields(self.kind, custom_values(self), self._fields)
+        from pipeflow.customs import CustomFields
+
+        return CustomFields(self.kind, custom_values(self), self._fields)
+
+
+def home_of(kind: str) -> str:
+    """Give the kind of record whose custom fields a kind has: leads share those of deals."""
+    return "deal" if kind == "lead" else kind
 
 
 def custom_values(record: CustomModel) -> Mapping[str, Any]:
     """Give a record's custom fields as they came, by key: those of version 2, or version 1's flat ones gathered."""
     nested: Any = record.__dict__.get("custom_fields") or (record.model_extra or {}).get("custom_fields")
-    return nested if isinstance(nested, dict) else customs.gathered(record.model_extra or {})
+    if isinstance(nested, dict):
+        return nested
+    from pipeflow.customs import gathered
+
+    return gathered(record.model_extra or {})

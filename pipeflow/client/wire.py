@@ -1,4 +1,4 @@
-"""Turns an operation and its arguments into what goes over the wire. Plain data; imports catalog and customwire."""
+"""Turns an operation and its arguments into what goes over the wire. Plain data; imports the catalog and model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from pipeflow.catalog import Operation, Parameter
-from pipeflow.client.customwire import flat, nested, number
 from pipeflow.client.model import UNSET, Progress
 from pipeflow.client.streams import Upload
 
@@ -69,6 +68,8 @@ def _with_custom_fields(operation: Operation, body: dict[str, Any], given: Mappi
     custom = given.get("custom_fields", UNSET)
     if operation.custom_fields is None or custom is UNSET:
         return body
+    from pipeflow.client.customwire import flat, nested
+
     body.pop("custom_fields", None)
     spaced = operation.custom_fields == "flat"
     values = {
@@ -140,6 +141,11 @@ def _plain(value: Any, operation: Operation) -> Any:
     if isinstance(value, time | timedelta):
         return _clock(value)
     return number(value) if isinstance(value, Decimal) else value
+
+
+def number(value: Decimal) -> int | float:
+    """Write an amount as JSON does numbers."""
+    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def _clock(value: time | timedelta) -> str:

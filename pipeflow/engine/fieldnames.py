@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import orjson
 
-from pipeflow.client.definitions import KINDS, Definitions, FieldDefinition, home_of
+from pipeflow.client.definitions import KINDS, Definitions, FieldDefinition
+from pipeflow.client.model import home_of
 from pipeflow.customs import is_custom_key
 from pipeflow.engine.accounts import Accounts
 from pipeflow.errors import ClientError, ConfigError, Forbidden, NotConnected, TimedOut
