@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from pipeflow.catalog import Operation, operation
 from pipeflow.client.pages import Page
 from pipeflow.client.reading import read
+from pipeflow.client.refusals import instead_of
 
 if TYPE_CHECKING:
     from pipeflow.client.auth import Configuration, TokenSource
@@ -58,6 +59,6 @@ def _living(sent: Operation) -> Operation:
     """Warn once where Pipedrive has retired the operation."""
     if sent.retired is not None and sent.id not in _warned:
         _warned.add(sent.id)
-        instead = f"use {sent.retired}" if sent.retired else "nothing replaces it"
-        warnings.warn(f"Pipedrive retired {sent.attribute}: {instead}.", DeprecationWarning, stacklevel=4)
+        text = f"Pipedrive retired client.{sent.attribute}: {instead_of(sent)}."
+        warnings.warn(text, DeprecationWarning, stacklevel=4)
     return sent

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import date, datetime, time, timedelta, timezone
@@ -304,6 +306,22 @@ async def test_a_file_travels_under_its_own_name_from_any_kind_of_source(server:
         head, content = server.last.parts[0]
         assert f'filename="{NAME}"' in head
         assert content == b"content"
+
+
+def test_a_retired_operation_warns_once_where_it_is_called_and_names_what_replaces_it() -> None:
+    code = (
+        "from pipeflow.client import Client\n"
+        "client = Client(api_token='x')\n"
+        "for _ in range(2):\n"
+        "    client.v1.deals.get_deals()\n"
+        "client.v1.subscriptions.get_subscription(1).close()\n"
+        "client.v1.notes.get_notes()\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)
+    said = [line for line in done.stderr.splitlines() if "DeprecationWarning" in line]
+    assert said == [
+        "<string>:4: DeprecationWarning: Pipedrive retired client.v1.deals.get_deals: use client.v2.deals.get_deals."
+    ]
 
 
 def test_only_get_lists_are_pages() -> None:
