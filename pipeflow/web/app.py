@@ -70,5 +70,5 @@ def create_app(
     if settings.client_id is not None:
         from pipeflow.web.oauth import OAuthRoutes
 
-        routes += OAuthRoutes(store, settings, vault, clock=clock).routes()
+        routes += OAuthRoutes(store, settings, vault, clock=clock, changed=receiver.forget_companies).routes()
     return App(receiver, Starlette(routes=routes))

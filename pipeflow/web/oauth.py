@@ -46,13 +46,25 @@ log = logging.getLogger("pipeflow.web.oauth")
 
 
 class OAuthRoutes:
-    """The routes under `/oauth/` of an OAuth app: `settings` must have its client id, secret and public URL."""
+    """The routes under `/oauth/` of an OAuth app: `settings` must have its client id, secret and public URL.
 
-    def __init__(self, store: Store, settings: Settings, vault: Vault, *, clock: Callable[[], float]) -> None:
+    `changed` is called when an account came or went.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        vault: Vault,
+        *,
+        clock: Callable[[], float],
+        changed: Callable[[], None],
+    ) -> None:
         self._store = store
         self._settings = settings
         self._vault = vault
         self._clock = clock
+        self._changed = changed
 
     def routes(self) -> list[Route]:
         """Give the routes."""
@@ -139,6 +151,7 @@ class OAuthRoutes:
     async def _end(self, account: Account) -> None:
         ended = await disconnect(self._store, account.id, "uninstalled in Pipedrive", self._clock())
         if ended is not None:
+            self._changed()
             name = account.company_name or f"company {account.company}"
             log.warning("%s uninstalled the app (%s).", name, account.name, extra={"company": account.company})
 
@@ -185,7 +198,9 @@ class OAuthRoutes:
             credentials=grant.sealed(self._vault),
             expires_at=now + lives(token),
         )
-        return await connect(self._store, account, now)
+        connected = await connect(self._store, account, now)
+        self._changed()
+        return connected
 
     @property
     def _redirect_uri(self) -> str:

@@ -85,6 +85,10 @@ class Companies:
             return company
         return self._known.get(key)
 
+    def forget(self) -> None:
+        """Read them again before the next delivery is taken in."""
+        self._read_at = float("-inf")
+
     async def _read(self, fresh_for: float) -> None:
         async with self._reading:
             if 0 <= self._clock() - self._read_at < fresh_for:
@@ -110,6 +114,10 @@ class Receiver:
         self._companies = Companies(store, clock)
         self._loud = _Loud(clock)
         self._alarmed: dict[str, float] = {}
+
+    def forget_companies(self) -> None:
+        """Look at the next delivery who is connected: a company came or went just now."""
+        self._companies.forget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

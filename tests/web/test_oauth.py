@@ -63,6 +63,14 @@ class Site:
         headers = {"authorization": authorization or basic(CLIENT_ID, CLIENT_SECRET)}
         return await self.browser.request("DELETE", f"{self.url}/oauth/callback", json=body, headers=headers)
 
+    async def deliver(self, company: int) -> httpx.Response:
+        """Deliver an event of a company, as Pipedrive does."""
+        return await self.browser.post(
+            f"{self.url}/webhooks/{company}",
+            json={"meta": {"action": "change", "entity": "deal", "entity_id": "1", "id": "x", "version": "2.0"}},
+            auth=self.vault.webhook_credentials(company),
+        )
+
     async def accounts(self) -> list[Account]:
         return await self.store.accounts()
 
@@ -271,14 +279,16 @@ async def test_an_uninstall_of_somebody_unknown_is_answered_and_ends_nobody(site
 async def test_deliveries_of_an_uninstalled_company_are_refused(site: Site) -> None:
     await site.consent()
     (account,) = await site.accounts()
+    assert (await site.deliver(account.company)).status_code == 200
     await site.uninstall({"company_id": account.company, "user_id": account.user_id})
-    site.sandbox.clock.advance(61)
-    answer = await site.browser.post(
-        f"{site.url}/webhooks/{account.company}",
-        json={"meta": {"action": "change", "entity": "deal", "entity_id": "1", "id": "x", "version": "2.0"}},
-        auth=site.vault.webhook_credentials(account.company),
-    )
-    assert answer.status_code == 404
+    assert (await site.deliver(account.company)).status_code == 404
+
+
+async def test_deliveries_of_a_company_are_taken_in_from_the_moment_it_is_connected(site: Site) -> None:
+    company = site.sandbox.company.id
+    assert (await site.deliver(company)).status_code == 404
+    await site.consent()
+    assert (await site.deliver(company)).status_code == 200
 
 
 async def test_a_delivery_with_another_companys_credentials_is_refused_and_leaves_nothing(site: Site) -> None:
