@@ -179,6 +179,14 @@ class Event(Generic[R_co]):
         told = changes(self.kind, data, previous, self._fields)
         return Changes(self.kind, {key: Change(old, new) for key, (old, new) in told.items()}, self._fields)
 
+    @property
+    def merge(self) -> Merge | None:
+        """The merge that the event tells (`event.merge.from_id`, `.to_id`), whichever half of it came; None for others.
+
+        Either half may be the one that is called `deal.merged`: its record is the one that is gone, or the one left.
+        """
+        return None if self._payload is None else merge_of(self._payload)
+
     def _read(self, state: Mapping[str, Any]) -> Any:
         from pipeflow.records import read_record
 

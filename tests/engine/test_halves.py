@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeflow.events import Merge, build_event, normalise
 from pipeflow.store.base import Pause
 from tests.engine.watched import Watched, watched
 
@@ -27,6 +28,11 @@ async def test_merge_is_told_once_in_either_order(tmp_path: Path, delete_first: 
             await house.deliver(half)
         runs = await house.runs()
         events = {event.record_id: event for event in await house.events(kind="person")}
+        told = [
+            build_event(normalise(one.raw), id=one.id, source="delivery", company=1, occurred_at=0.0, raw=one.raw).merge
+            for one in events.values()
+        ]
+    assert told == [Merge("person", loser, survivor)] * 2
     assert [run.record_id for run in runs] == [loser if delete_first else survivor]
     assert events[loser].name == "person.deleted"
     assert events[survivor].name == "person.updated"
