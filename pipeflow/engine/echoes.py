@@ -60,18 +60,22 @@ _NO_CHANGE = "~"
 
 @dataclass(slots=True)
 class Trace:
-    """A write and which events have told of it: by field (or `~` for none), the print of the event that did."""
+    """A write and which events have told of it: by field (or `~` for none), the print of the event that did.
+
+    `user` is who made it at Pipedrive.
+    """
 
     write: Write
     target: Target
+    user: str
     made: frozenset[str] = frozenset()
     told: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, write: Write) -> Trace:
+    def of(cls, write: Write, user: str) -> Trace:
         """Trace a write as it is stored."""
         made = made_ids(write.answer) if write.outcome == "done" else frozenset()
-        return cls(write, target(write.operation, write.record_id, write.values), made)
+        return cls(write, target(write.operation, write.record_id, write.values), user, made)
 
     @property
     def may_show(self) -> bool:

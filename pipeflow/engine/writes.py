@@ -164,8 +164,8 @@ class Ledger:
 
     def _take(self, write: Write) -> None:
         company = self._companies.setdefault(write.company, _Company())
-        if write.account_id in self._user_of:
-            company.users.add(self._user_of[write.account_id])
+        user = self._user_of.get(write.account_id, "")
+        company.users.add(user)
         known = company.traces.get(write.id)
         if known is not None:
             if known.write.settled_at is not None and write.settled_at is None:
@@ -175,7 +175,7 @@ class Ledger:
                 known.made = known.made or made_ids(write.answer)
             company.add(known)
             return
-        company.add(Trace.of(write))
+        company.add(Trace.of(write, user))
 
     def _supersede(self, ended: Write) -> None:
         """Forget writes that may or may not have happened, once another attempt has written the same again."""
@@ -239,7 +239,8 @@ class Ledger:
     def _may_be_ours(event: StoredEvent, payload: Payload, company: _Company) -> bool:
         if event.source == "poll":
             return True
-        if event.source != "delivery" or event.actor_id not in company.users:
+        # What a person does to many records at once comes through the API too, but we never do that.
+        if event.source != "delivery" or event.actor_id not in company.users or event.bulk:
             return False
         return bool(payload.meta.get("change_source") == "api")
 
@@ -251,7 +252,8 @@ class Ledger:
         for name, kind in _RELATED:
             if related := payload.state.get(name):
                 found |= company.elsewhere.get((kind, str(related)), {})
-        return [found[write_id] for write_id in sorted(found)]
+        mine = (found[write_id] for write_id in sorted(found))
+        return [trace for trace in mine if event.source == "poll" or trace.user == event.actor_id]
 
     # Memory -------------------------------------------------------------------------------------------------------
     async def _read_users(self) -> None:

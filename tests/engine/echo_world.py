@@ -174,7 +174,7 @@ class World:
     def _stored(self, raw: bytes, source: Any) -> NewEvent:
         head = read_delivery(raw, self.company, self.now)
         names = ("company", "key", "name", "kind", "record_id", "action", "delivery_id", "occurred_at", "update_time")
-        told = {name: getattr(head, name) for name in (*names, "actor_id", "partition")}
+        told = {name: getattr(head, name) for name in (*names, "actor_id", "partition", "bulk")}
         return NewEvent(**told, source=source, raw=raw, received_at=self.now)
 
     async def dispatch(self) -> None:

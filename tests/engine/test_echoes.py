@@ -130,6 +130,23 @@ async def test_person_in_the_app_is_heard_whatever_they_change(world: World) -> 
     assert await last_woken(world) == BOTH
 
 
+async def test_another_user_is_heard_though_the_change_is_the_same(world: World) -> None:
+    deal = await known_deal(world)
+    await world.write(deal, {"value": 5})
+    world.undelivered.clear()
+    world.change(deal, {"value": 0}, source="app", user=3)
+    world.change(deal, {"value": 5}, user=9)
+    assert await last_woken(world) == BOTH
+
+
+async def test_persons_edit_of_many_records_is_heard_though_it_comes_through_the_api(world: World) -> None:
+    deal = await known_deal(world)
+    await world.write(deal, {"value": 5})
+    (raw,) = world.undelivered
+    world.undelivered = [raw.replace(b'"version":"2.0"', b'"version":"2.0","is_bulk_edit":true')]
+    assert await last_woken(world) == BOTH
+
+
 async def test_side_effects_of_a_write_belong_to_it(world: World) -> None:
     deal = await known_deal(world)
     write = await world.intend(deal, {"status": "won"})
