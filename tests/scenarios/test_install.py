@@ -235,7 +235,7 @@ def test_a_lost_grant_makes_runs_wait_until_somebody_connects_again(app: App, pa
     deal = app.add_deal(first, "Espresso bar")
     eventually(lambda: f"account.needs_reconnect {first.id}" in app.told, "the recipe that hears of it")
     assert app.accounts() == [(first.id, "needs_reconnect")]
-    assert app.printed.count("must be connected again") == 1
+    assert app.printed.count(f"{first.name} must be connected again") == 1
     install(page, app, first)
     eventually(lambda: app.calls(first, deal), "the call that waited")
     (run,) = [run for run in app.listed("runs") if run["handler"] == "of_app.call"]
