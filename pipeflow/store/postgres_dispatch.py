@@ -76,8 +76,8 @@ def _seeds(head: _Head, runs: Iterable[NewRun]) -> list[_Seed]:
 
 _OCCUPIED = """
 SELECT (SELECT array_agg(nextval('pipeflow.run_ids')) FROM generate_series(1, %s)),
-    array(SELECT lane FROM unnest(%s::text[]) AS wanted(lane) WHERE EXISTS (
-        SELECT FROM pipeflow.runs AS r WHERE r.lane = wanted.lane AND r.finished_at IS NULL))
+    array(SELECT lane FROM unnest(%s::text[]) AS wanted(lane) CROSS JOIN LATERAL (
+        SELECT FROM pipeflow.runs AS r WHERE r.lane = wanted.lane AND r.finished_at IS NULL LIMIT 1) AS open)
 """
 _INSERT = """
 INSERT INTO pipeflow.runs (id, event_id, handler, lane, company, kind, record_id, partition, priority, replay_of,

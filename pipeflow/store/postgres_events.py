@@ -3,13 +3,14 @@
 # ruff: noqa: S608 - SQL is put together of constants only; every value travels as a parameter
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeflow.store.base import Dispatch, EventFilter, NewEvent, Owned, RecordState, StoredEvent
 from pipeflow.store.postgres_batches import Operation, Work, each
 from pipeflow.store.postgres_link import Connection, pairs, rows
-from pipeflow.store.postgres_rows import EVENT_COLUMNS, clean, event_of, joined, many, one
+from pipeflow.store.postgres_rows import EVENT_COLUMNS, clean, event_of, joined, many, one, prefixed
 from pipeflow.store.rows import digest_of
 
 MOST_BYTES_AT_ONCE = 8 * 1024 * 1024
@@ -138,15 +139,27 @@ def _key(event: NewEvent) -> RecordKey:
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
+_WAITING = f"""
+SELECT mine.partition, e.size, {prefixed(EVENT_COLUMNS, "e")} FROM unnest(%s::int[]) AS mine(partition)
+CROSS JOIN LATERAL (
+    SELECT * FROM pipeflow.events AS e WHERE e.partition = mine.partition AND e.status = 'stored' AND e.id > %s
+    ORDER BY e.id LIMIT %s
+) AS e ORDER BY e.id
+"""
+
+
 async def undispatched(db: Connection, owned: Owned, limit: int, after: int) -> list[StoredEvent]:
-    """Read events that wait for dispatch, oldest first, and no more megabytes than fit well into memory."""
-    found = await rows(
-        db,
-        f"SELECT size, {EVENT_COLUMNS} FROM pipeflow.events WHERE status = 'stored' AND partition = ANY(%s::int[]) "
-        "AND id > %s ORDER BY id LIMIT %s",
-        (list(owned), after, limit),
-    )
-    return await _with_bodies(db, found)
+    """Read events that wait for dispatch, oldest first, and no more megabytes than fit well into memory.
+
+    Each partition gives its share; behind the last of one that may have more, nothing is told, so that none is skipped.
+    """
+    share = min(limit, 8 + 2 * limit // max(1, len(owned)))
+    found = await rows(db, _WAITING, (list(owned), after, share))
+    counted = Counter(row[0] for row in found)
+    ends = [max(row[2] for row in found if row[0] == number) for number, count in counted.items() if count == share]
+    last = min(ends, default=None)
+    told = [row[1:] for row in found if last is None or row[2] <= last]
+    return await _with_bodies(db, told[:limit])
 
 
 async def _with_bodies(db: Connection, found: Sequence[tuple[Any, ...]]) -> list[StoredEvent]:
