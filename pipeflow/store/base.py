@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
+# Rows that are made for every event or run are not frozen: freezing makes making one three times as dear. Nobody
+# changes a row all the same; `dataclasses.replace` makes another.
 T = TypeVar("T")
 
 PARTITIONS = 64
@@ -83,7 +85,7 @@ class StoredEvent(NamedTuple):
     chain: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewRun:
     """A run that a dispatch makes. `lane` None: the handler opted out of order."""
 
@@ -91,7 +93,7 @@ class NewRun:
     lane: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RecordState:
     """The last state of a record that events told: what polling is compared with. Outlives retention.
 
@@ -109,7 +111,7 @@ class RecordState:
     polled_to: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Dispatch:
     """What dispatching decided for one event: committed in one piece, runs and record included."""
 
@@ -171,7 +173,7 @@ class Run:
         return result
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """One try of a run. `alone`: it ran as a suspect, with nothing beside it. `counted`: against the retry list."""
 
@@ -186,7 +188,7 @@ class Attempt:
     traceback: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Closing:
     """How an attempt ended. `status` is the run's from now on; `due_at` goes with `pending`."""
 
