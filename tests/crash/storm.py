@@ -30,7 +30,7 @@ RECIPES = Path(__file__).parent / "recipes"
 HANDLERS = ("journal.steady", "journal.stumbles", "journal.threaded")
 KEY = "a secret key of the crash suite and of nothing else"
 CALLERS = 24
-QUIET_SECONDS = 120.0
+QUIET_SECONDS = 60.0
 
 
 class StormProduct(Product):
@@ -226,13 +226,14 @@ async def _quiet(product: StormProduct) -> None:
     """Wait until nothing is left to do, or nothing moves any more."""
     store = open_store(f"sqlite:///{product.folder / 'pipeflow.db'}")
     await store.open()
-    end = time.monotonic() + QUIET_SECONDS
+    left, moved_at = -1, time.monotonic()
     try:
-        while time.monotonic() < end:
+        while left and time.monotonic() - moved_at < QUIET_SECONDS:
             counts = await store.counts()
-            if not (counts["undispatched"] or counts["pending"] or counts["running"]):
-                return
-            await asyncio.sleep(0.2)
+            now_left = counts["undispatched"] + counts["pending"] + counts["running"]
+            if now_left != left:
+                left, moved_at = now_left, time.monotonic()
+            await asyncio.sleep(0.5)
     finally:
         await store.close()
 
