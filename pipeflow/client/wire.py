@@ -48,7 +48,7 @@ def prepare(operation: Operation, arguments: Mapping[str, Any]) -> Outgoing:
     for parameter in operation.parameters:
         if parameter.wire not in given or parameter.place == "path":
             continue
-        value = given[parameter.wire]
+        value = _fitting(given[parameter.wire], parameter)
         if parameter.place == "json":
             body[parameter.wire] = _json(value, parameter, operation)
         elif value is None:
@@ -94,6 +94,17 @@ def _path(operation: Operation, given: Mapping[str, Any]) -> str:
             raise ValueError(f"{operation.attribute}: {parameter.name}={value!r} cannot stand in a path; give an id.")
         path = path.replace("{" + parameter.wire + "}", quote(text, safe=""))
     return path
+
+
+def _fitting(value: Any, parameter: Parameter) -> Any:
+    """Give a value the type of its place where it means the same: version 2 refuses `1` for true and `"42"` for 42."""
+    if parameter.type in ("integer", "number"):
+        if isinstance(value, bool):
+            return int(value)
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+    if parameter.type == "boolean" and type(value) is int and value in (0, 1):
+        return bool(value)
+    return value
 
 
 def _query(value: Any, parameter: Parameter) -> Iterable[tuple[str, str]]:

@@ -239,6 +239,18 @@ async def test_false_zero_and_empty_values_are_values(server: Recorder) -> None:
     assert sorted(server.last.query) == [("done", "false"), ("ids", ""), ("owner_id", "0")]
 
 
+async def test_values_that_mean_the_same_get_the_type_of_their_place(server: Recorder) -> None:
+    client: Any = Client(api_token=TOKEN, base_url=server.url)
+    await client.deals.update_deal(1, owner_id="42", is_archived=1, value=True, title="7")
+    assert server.last.body == b'{"title":"7","owner_id":42,"value":1,"is_archived":true}'
+    await client.notes.add_note(content="x", deal_id="0042", pinned_to_deal_flag=True)
+    assert json.loads(server.last.body) == {"content": "x", "deal_id": 42, "pinned_to_deal_flag": 1}
+    await client.notes.get_notes(pinned_to_deal_flag=False)
+    assert server.last.query == [("pinned_to_deal_flag", "0")]
+    await client.activities.get_activities(done=0)
+    assert server.last.query == [("done", "false")]
+
+
 async def test_comma_lists_may_be_given_as_text_or_as_any_sequence(server: Recorder) -> None:
     client = Client(api_token=TOKEN, base_url=server.url)
     for ids in ("1,2", [1, 2], (1, 2), ["1", "2"]):
