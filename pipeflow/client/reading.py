@@ -39,7 +39,8 @@ def read_page(response: Response, item: Any) -> tuple[list[Any], dict[str, Any]]
     except ValidationError:
         return [typed(item, each) for each in response.items], response.part("additional_data")
     records = found.data.items if response.operation.result == "items" and found.data else found.data
-    return records or [], found.additional_data or {}
+    beside = found.additional_data
+    return records or [], beside if isinstance(beside, dict) else {}
 
 
 def typed(returns: Any, value: Any) -> Any:
@@ -73,7 +74,5 @@ def _envelope(returns: Any, result: str) -> Any:
     data = returns if result == "one" else list[returns]
     if result == "items":
         data = create_model("Found", items=(list[returns], ...))
-    made: type[BaseModel] = create_model(
-        "Answer", data=(data | None, None), additional_data=(dict[str, Any] | None, None)
-    )
+    made: type[BaseModel] = create_model("Answer", data=(data | None, None), additional_data=(Any, None))
     return made.__pydantic_validator__
