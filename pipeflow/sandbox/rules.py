@@ -165,12 +165,10 @@ def _activity(company: Records, before: Record | None, after: Record, given: Rec
 def _attend(before: Record | None, after: Record, given: Record) -> None:
     """Keep `person_id` and the primary participant the same."""
     if "participants" in given:
-        people = given["participants"] or []
+        people = [one for one in given["participants"] or [] if one.get("person_id") is not None]
         primary = next((one for one in people if one.get("primary")), people[0] if people else None)
         after["person_id"] = primary["person_id"] if primary else None
-        after["participants"] = [
-            {"person_id": one["person_id"], "primary": one is primary} for one in people if "person_id" in one
-        ]
+        after["participants"] = [{"person_id": one["person_id"], "primary": one is primary} for one in people]
     elif given.get("person_id") is not None:
         after["participants"] = [{"person_id": given["person_id"], "primary": True}]
     elif "person_id" in given:

@@ -39,7 +39,7 @@ def _reading(kind: str, call: Call) -> Answer:
 
 
 def _adding(kind: str, call: Call) -> Answer:
-    name, field_type = call.fields.get("name"), call.fields.get("field_type")
+    name, field_type = str(call.fields.get("name") or ""), str(call.fields.get("field_type"))
     if not name or field_type not in CREATABLE:
         raise RefusedError("name and a known field_type must be given", 400)
     more = {"options": _options(call, call.fields.get("options"))} if field_type in ("enum", "set") else {}

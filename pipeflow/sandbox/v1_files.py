@@ -81,12 +81,12 @@ def remote_file(call: Call) -> Answer:
     """Make or link a file that is kept elsewhere."""
     if not call.fields.get("item_type") or not call.fields.get("item_id"):
         raise RefusedError("item_type and item_id must be given", 400)
-    link = {"deal": "deal_id", "organization": "org_id", "person": "person_id"}.get(call.fields["item_type"])
+    link = {"deal": "deal_id", "organization": "org_id", "person": "person_id"}.get(str(call.fields["item_type"]))
     name = call.fields.get("title") or call.fields.get("remote_id") or "remote"
     values: Record = {
         "file_name": name,
         "name": name,
-        "file_type": REMOTE_TYPES.get(call.fields.get("file_type", ""), "document"),
+        "file_type": REMOTE_TYPES.get(str(call.fields.get("file_type")), "document"),
         "remote_location": call.fields.get("remote_location", "googledrive"),
         "remote_id": call.fields.get("remote_id") or f"remote-{call.company.counters.get('file', 0) + 1}",
         "user_id": call.user["id"],

@@ -159,7 +159,9 @@ def _participant(call: Call, deal: Record, person_id: int) -> Record:
 def add_participant(call: Call) -> Answer:
     """Add a person to a deal."""
     deal = call.company.get("deal", call.id(), call.user)
-    person = call.company.get("person", int(call.fields.get("person_id") or 0))
+    if not str(call.fields.get("person_id")).isdigit():
+        raise RefusedError("person_id must be an integer", 400)
+    person = call.company.get("person", int(call.fields["person_id"]))
     people = call.company.extras.setdefault(f"participants/{deal['id']}", [])
     if person["id"] not in people:
         people.append(person["id"])

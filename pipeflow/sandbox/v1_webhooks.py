@@ -60,7 +60,7 @@ def _checked(call: Call) -> Record:
     errors: dict[str, str] = {}
     if given.get("event_action") not in (*ACTIONS[version], "*"):
         errors["event_action"] = f"must be one of {', '.join(ACTIONS[version])}, *"
-    if given.get("event_object") != "*" and given.get("event_object") not in objects:
+    if str(given.get("event_object")) not in ("*", *objects):
         errors["event_object"] = f"is not known to version {version}"
     if not isinstance(given.get("subscription_url"), str) or not given["subscription_url"]:
         errors["subscription_url"] = "is required"

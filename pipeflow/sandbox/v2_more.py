@@ -13,6 +13,7 @@ from pipeflow.sandbox.kinds import DEFAULTS, is_deleted
 from pipeflow.sandbox.paging import cursor_page
 from pipeflow.sandbox.routing import Call, Handler, route
 from pipeflow.sandbox.shapes_v2 import Shape2
+from pipeflow.sandbox.validate import settle_nulls
 
 FOLLOWED = {"deal": "deals", "person": "persons", "organization": "organizations", "product": "products"}
 
@@ -92,13 +93,16 @@ def _of_deals(kind: str, call: Call) -> Answer:
 
 def _attach(kind: str, call: Call) -> Answer:
     deal = call.company.get("deal", call.integer_id(), call.user)
-    row = call.company.add(kind, {**call.fields, "deal_id": deal["id"]}, call.actor)
+    values = {**call.fields, "deal_id": deal["id"]}
+    settle_nulls(kind, values)
+    row = call.company.add(kind, values, call.actor)
     return ok(_shown(call, kind, row), status=201)
 
 
 def _change_attached(kind: str, call: Call) -> Answer:
-    row = _attached(call, kind)
-    return ok(_shown(call, kind, call.company.change(kind, row["id"], dict(call.fields), call.actor)))
+    row, values = _attached(call, kind), dict(call.fields)
+    settle_nulls(kind, values)
+    return ok(_shown(call, kind, call.company.change(kind, row["id"], values, call.actor)))
 
 
 def _detach(kind: str, call: Call) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
@@ -14,6 +15,7 @@ from pipeflow.sandbox.kinds import CUSTOM_KINDS, is_deleted, noun
 from pipeflow.sandbox.paging import cursor_page
 from pipeflow.sandbox.routing import Call, route
 from pipeflow.sandbox.shapes_v2 import Shape2
+from pipeflow.sandbox.validate import settle_nulls
 
 RESOURCES: Final = {
     "deal": "deals",
@@ -30,6 +32,8 @@ RESOURCES: Final = {
 }
 UNPAGED: Final = frozenset({"board", "phase"})
 CONTACT_SYNC: Final = ("postal_address", "notes", "im", "birthday", "job_title")
+CLOCK: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
+VISIBLE_TO: Final = (1, 3, 5, 7)
 MOMENTS: Final = ("add_time", "close_time", "won_time", "lost_time", "archive_time")
 
 
@@ -142,6 +146,7 @@ def deleting(kind: str, call: Call) -> Answer:
 def _read(call: Call, kind: str, before: Record) -> Record:
     """Read a checked body into the state's form."""
     values = dict(call.fields)
+    settle_nulls(kind, values)
     if values.pop("is_deleted", False):
         raise invalid("is_deleted: a record is deleted with DELETE")
     if "custom_fields" in values:
@@ -158,6 +163,11 @@ def _read(call: Call, kind: str, before: Record) -> Record:
             if not values[name].get("value"):
                 raise invalid(f"{name}.value: is required")
             values[name] = {part: values[name].get(part) for part in ADDRESS}
+    for name in ("due_time", "duration"):
+        if values.get(name) and not CLOCK.fullmatch(values[name]):
+            raise invalid(f"{name}: must be a time such as 09:30")
+    if values.get("visible_to", 3) not in VISIBLE_TO:
+        raise invalid("visible_to: must be one of 1, 3, 5, 7")
     readers: dict[str, Callable[[Call, Record, Record], None]] = {"deal": _read_deal, "person": _read_person}
     if kind in readers:
         readers[kind](call, values, before)

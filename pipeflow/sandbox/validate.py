@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Mapping
+from datetime import date
 from typing import Any, Final
 
 from pipeflow import catalog
 from pipeflow.sandbox.answers import RefusedError, invalid
 from pipeflow.sandbox.clock import parse
+from pipeflow.sandbox.kinds import DEFAULTS
 
 _WHOLE_SECONDS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)")
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
@@ -56,6 +58,22 @@ def check_body(operation: catalog.Operation, body: Any) -> None:
             raise invalid(f"{name}: is required")
 
 
+def settle_nulls(kind: str, values: dict[str, Any]) -> None:
+    """Refuse nulls in what a record must have; a list becomes empty, a value nothing."""
+    defaults = DEFAULTS[kind]
+    for name, value in values.items():
+        if value == "" and name in ("title", "name"):
+            raise invalid(f"{name}: must not be empty")
+        if value is not None or defaults.get(name) is None:
+            continue
+        if isinstance(defaults[name], list):
+            values[name] = []
+        elif name == "value":
+            values[name] = 0
+        elif name != "custom_fields":
+            raise invalid(f"{name}: must not be null")
+
+
 def check_value(name: str, schema: Mapping[str, Any], value: Any) -> None:
     """Refuse a value that is not of its schema's type."""
     if "ref" in schema:
@@ -82,6 +100,15 @@ def check_value(name: str, schema: Mapping[str, Any], value: Any) -> None:
     _check_form(name, schema, value)
 
 
+def is_date(text: str) -> bool:
+    """Tell whether a text is a day that there is."""
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return _DATE.fullmatch(text) is not None
+
+
 def _check_any(name: str, choices: list[Mapping[str, Any]], value: Any) -> None:
     if not any(_is(choice.get("type", "any"), value) for choice in choices):
         raise invalid(f"{name}: has a wrong type")
@@ -89,9 +116,9 @@ def _check_any(name: str, choices: list[Mapping[str, Any]], value: Any) -> None:
 
 def _is(kind: str, value: Any) -> bool:
     if kind == "integer":
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
     if kind == "number":
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63
     types: dict[str, Any] = {"string": str, "boolean": bool, "array": list, "object": Mapping, "map": Mapping}
     return isinstance(value, types[kind]) if kind in types else True
 
@@ -101,7 +128,7 @@ def _check_form(name: str, schema: Mapping[str, Any], value: Any) -> None:
         return
     if len(value) > schema.get("maxLength", len(value)):
         raise invalid(f"{name}: must not be longer than {schema['maxLength']} characters")
-    if schema.get("format") == "date" and not _DATE.fullmatch(value):
+    if schema.get("format") == "date" and not is_date(value):
         raise invalid(f"{name}: must be a date such as 2026-03-05")
     if schema.get("format") in ("date-time", "datetime"):
         try:

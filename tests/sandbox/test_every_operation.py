@@ -26,6 +26,9 @@ WRONG: dict[str, Any] = {
 }
 
 
+ODD: tuple[Any, ...] = (None, "", -1, True, [], "x", 10**20, [{}], {"value": None})
+
+
 class Desk:
     """A sandbox with one of everything, and a client of it without a network between."""
 
@@ -143,3 +146,21 @@ async def test_generation_one_refuses_what_lacks_something_it_needs() -> None:
                 path = path_of(operation, at.sandbox, at.ids)
                 answer = await at.client.request(operation.method, path, json={} if operation.body == "json" else None)
                 assert answer.status_code == 400, f"{operation.id}: {answer.text}"
+
+
+async def test_odd_values_are_taken_or_refused_and_break_nothing() -> None:
+    writes = [one for one in OPERATIONS if one.body == "json" and not one.array_body and one.method != "DELETE"]
+    for operation in writes:
+        async with desk() as at:
+            for hook in ("1.0", "2.0"):
+                values = {"event_action": "*", "event_object": "*", "subscription_url": "http://127.0.0.1:1/"}
+                at.sandbox.webhooks.add(at.sandbox.company, 1, None, values | {"version": hook})
+            for field in (one for one in operation.parameters if one.place == "json"):
+                for odd in ODD:
+                    answer = await at.send(operation, **{field.wire: odd})
+                    assert answer.status_code < 500, f"{operation.id} {field.wire}={odd!r}: {answer.text}"
+            at.sandbox.change("user", at.sandbox.company.admin["id"], active_flag=True)
+            for resource in ("deals", "persons", "organizations", "activities", "products", "notes", "leads"):
+                assert (await at.client.get(f"/v1/{resource}?limit=500")).is_success
+                if resource not in ("notes", "leads"):
+                    assert (await at.client.get(f"/api/v2/{resource}?limit=500")).is_success

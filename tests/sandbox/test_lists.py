@@ -173,9 +173,9 @@ async def test_hidden_records_are_in_nobody_elses_list(api: httpx.AsyncClient, s
     assert (await api.get(f"/api/v2/deals/{deal['id']}", headers=normal)).status_code == 404
 
 
-async def test_old_pages_end_with_the_page_size_of_their_resource(api: httpx.AsyncClient) -> None:
+async def test_old_pages_end_with_the_page_size_of_their_resource(api: httpx.AsyncClient, sandbox: Sandbox) -> None:
     for number in range(102):
-        await api.post("/v1/files", files={"file": (f"{number}.txt", b"x")})
+        sandbox.add("file", file_name=f"{number}.txt", name="x")
     answer = (await api.get("/v1/files?limit=500")).json()
     assert len(answer["data"]) == 100
     assert answer["additional_data"]["pagination"]["next_start"] == 100
