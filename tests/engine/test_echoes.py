@@ -29,9 +29,10 @@ def recipes(*more: Any) -> Registry:
     return registry
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    store = open_store(f"sqlite:///{tmp_path}/x.db")
+@pytest.fixture(params=["sqlite", "postgres"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    on_postgres = request.param == "postgres"
+    store = open_store(request.getfixturevalue("postgres_url") if on_postgres else f"sqlite:///{tmp_path}/x.db")
     await store.open(owner=True)
     there = World(store, recipes())
     await there.open()
