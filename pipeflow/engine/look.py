@@ -13,13 +13,14 @@ from typing import Any
 
 import orjson
 
+from pipeflow.catalog import operation
 from pipeflow.client.pages import OnePage
 from pipeflow.engine.asking import Asking, BudgetSpentError
 from pipeflow.engine.followers import compare_followers
 from pipeflow.engine.found import found_event
 from pipeflow.engine.retry import decide
 from pipeflow.engine.shapes import added_at, as_delivered, differences, is_deleted, updated_at
-from pipeflow.engine.sources import ONE_OF, Need, Source, wants
+from pipeflow.engine.sources import OFTEN, ONE_OF, Need, Source, wants
 from pipeflow.errors import BadRequest, ClientError, Forbidden, Gone, Invalid, NotFound, PaymentRequired
 from pipeflow.store.base import NewEvent, Proof, RecordState, Store
 
@@ -84,6 +85,7 @@ class Look:
             except BudgetSpentError:
                 self.unfinished += [source, *sources[number + 1 :]]
                 self.troubles.append(f"not looked at for want of tokens: {_names(self.unfinished)}")
+                self.rest = OFTEN
                 break
             except _OF_ONE_LIST as error:
                 self.refused.append(source)
@@ -191,19 +193,26 @@ class Look:
         if source.way == "since":
             arguments["updated_since"] = _whole_seconds(oldest)
         reached, in_order = watermark, source.way == "since"
+        firsts: list[float] = []
         try:
             async for page in self.asking.pages(source.operation, arguments):
                 listed = _records(page)
                 await self._tell(source, listed, watermark)
                 moments = [moment for one in listed if (moment := _moment(source, one)) is not None]
-                in_order = in_order and moments == sorted(moments)
+                in_order = (
+                    in_order and moments == sorted(moments) and (not firsts or reached <= min(moments, default=reached))
+                )
                 reached = max(reached, *moments) if moments else reached
+                firsts.append(reached)
                 if source.way == "newest" and moments and min(moments) < oldest:
                     break
         except (BudgetSpentError, ClientError):
             if in_order:
                 await self._move(source, reached)
             raise
+        if in_order and len(firsts) > 1 and operation(source.operation).paging == "offset":
+            # Whoever changes meanwhile goes to the end, and the next page leaves one out: look at them again.
+            reached = firsts[0]
         await self._move(source, reached)
 
     async def _compare_whole(self, source: Source) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import orjson
 
+from pipeflow.engine.asking import Asking, Purse
+from pipeflow.engine.look import Look
 from pipeflow.engine.reconcile import describe
 from pipeflow.sandbox.changes import Actor
 from pipeflow.sandbox.followers import add_follower, remove_follower
@@ -278,3 +280,28 @@ async def test_list_that_was_refused_is_asked_for_again_a_day_later(tmp_path: Pa
         assert await house.reconciler.step() == []
         house.pass_time(86_400)
         assert len(await house.reconciler.step()) == 1
+
+
+async def test_note_that_an_offset_leaves_out_is_found_at_the_next_look(tmp_path: Path) -> None:
+    async with watched(tmp_path, "note.*") as house:
+        deal = next(house.sandbox.company.living("deal"))["id"]
+        notes = []
+        for number in range(510):
+            notes.append(house.sandbox.add("note", content=f"Note {number}", deal_id=deal)["id"])
+            house.sandbox.clock.advance(1)
+        asked = []
+
+        async def before_each_page() -> None:
+            asked.append(1)
+            if len(asked) == 2:
+                house.sandbox.change("note", notes[0], content="Moves to the end while the list is read")
+
+        (account,) = await house.accounts.connected()
+        asking = Asking(house.accounts.client_for(account), Purse(None), alive=before_each_page)
+        sources = [source for source in house.reconciler.sources if source.name == "note"]
+        needs = {("*", "note")}
+        for _ in range(2):
+            await Look(house.store, asking, house.company, needs, house.clock()).at(sources)
+        await house.dispatch()
+        told = {event.record_id for event in await house.polled()}
+    assert told == {str(note) for note in notes}
