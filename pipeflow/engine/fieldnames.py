@@ -85,7 +85,7 @@ class CompanyFields:
                 continue
             definitions = await self.of(account.company)
             for kind in {*definitions.all(), *(home_of(noun) for _, noun in entries)}:
-                await self._fetch(account.company, definitions, kind)
+                await self._fetch(account.company, definitions, kind, background=True)
             for handler, noun in entries:
                 names = [name for name in _wanted(handler, noun) if not _is_plain(name)]
                 told += [f"{handler.name}: {said}" for name in names if (said := _trouble(definitions, noun, name))]
@@ -106,16 +106,18 @@ class CompanyFields:
             return True
         return any(not _knows(definitions, kind, name) for name in wanted)
 
-    async def _fetch(self, company: int, definitions: Definitions, kind: str) -> None:
-        """Fetch a kind's definitions; trouble is remembered for whoever uses a name, and delays nobody for long."""
+    async def _fetch(self, company: int, definitions: Definitions, kind: str, *, background: bool = False) -> None:
+        """Fetch a kind's definitions; trouble is remembered for whoever uses a name, and delays no handler for long."""
         account = await self._accounts.acting(company)
         if account is None:
             text = f"Company {company} has no connected account, so its custom fields are not known; connect one."
             definitions.fail(kind, NotConnected(text))
             return
         try:
-            async with asyncio.timeout(PATIENCE):
-                fetched = await self._accounts.client_for(account).fields.look_again(kind)
+            client = self._accounts.client_for(account)
+            client.transport.background = background
+            async with asyncio.timeout(None if background else PATIENCE):
+                fetched = await client.fields.look_again(kind)
         except TimeoutError:
             text = f"The custom fields of {kind} could not be fetched within {PATIENCE:g} s."
             definitions.fail(kind, TimedOut(text, method="GET", path=f"/api/v2/{kind}Fields"))
