@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from typer.testing import CliRunner, Result
 
 from pipeflow.cli.app import app
 from pipeflow.errors import ConfigError, NotFound
+from pipeflow.sandbox import CLIENT_ID, CLIENT_SECRET
+from tests.engine.oauth_world import KEY, world_at
 from tests.scenarios.product import FakePipedrive
 
 from .conftest import Command, clean_environment
@@ -213,6 +217,29 @@ def test_an_account_of_the_store_is_used_where_no_token_is_set(
     assert json.loads(result.stdout)["company_id"]
     wrong = CliRunner().invoke(app, ["api", "users.get_current_user", "--company", "7"])
     assert isinstance(wrong.exception, ConfigError)
+
+
+async def test_the_oauth_account_of_the_company_that_is_named_is_used(folder: Path) -> None:
+    async with world_at(folder / "pipeflow.db", companies=2) as world:
+        accounts = [await world.connect(company) for company in (0, 1)]
+        settings = {
+            **{"PIPEDRIVE_API_URL": world.url, "PIPEDRIVE_OAUTH_URL": world.url, "PIPEFLOW_SECRET_KEY": KEY},
+            **{"PIPEDRIVE_CLIENT_ID": CLIENT_ID, "PIPEDRIVE_CLIENT_SECRET": CLIENT_SECRET},
+        }
+        who = ("api", "users.get_current_user", "--json")
+        for account in accounts:
+            done = await at_once(*who, "--company", str(account.company), **settings)
+            assert json.loads(done.stdout)["company_id"] == account.company
+        unsaid = await at_once(*who, **settings)
+        assert unsaid.returncode == 2
+        assert all(str(account.company) in unsaid.stderr for account in accounts)
+
+
+async def at_once(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Call pipeflow as a process of its own, while this one's loop goes on."""
+    command = [sys.executable, "-m", "pipeflow", *arguments]
+    call = partial(subprocess.run, command, env=clean_environment(**environment), capture_output=True, text=True)
+    return await asyncio.to_thread(call, check=False)
 
 
 def connect(pipedrive: FakePipedrive) -> None:
