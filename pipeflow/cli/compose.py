@@ -288,8 +288,8 @@ def settings_trouble(settings: Settings, *, polls: bool = False) -> list[str]:
     """Say what is missing for a way into Pipedrive and back; who polls needs no way back."""
     if settings.api_token is None and (settings.client_id is None or settings.client_secret is None):
         return [
-            "There is no way into Pipedrive yet. Set PIPEDRIVE_API_TOKEN (in Pipedrive: Personal preferences > API), or "
-            "PIPEDRIVE_CLIENT_ID and PIPEDRIVE_CLIENT_SECRET of an OAuth app (in Developer Hub), "
+            "There is no way into Pipedrive yet. Set PIPEDRIVE_API_TOKEN (in Pipedrive: Personal preferences > API) "
+            "or PIPEDRIVE_CLIENT_ID and PIPEDRIVE_CLIENT_SECRET (of an OAuth app, in Developer Hub), "
             "and PIPEFLOW_PUBLIC_URL (the https address at which Pipedrive reaches this machine), in the environment "
             "or in a file .env. Or try it against a simulated Pipedrive, without any account: `pipeflow run --sandbox`."
         ]

@@ -179,6 +179,7 @@ async def _register(service: Service) -> WebhookChanges | None:
 async def _connect(service: Service) -> int | None:
     """Ask Pipedrive who we are. A known account works without the answer: a restart must not wait for Pipedrive."""
     if service.settings.api_token is None:
+        await service.accounts.end_token_accounts()
         return None
     known = await service.store.accounts()
     try:

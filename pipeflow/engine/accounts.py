@@ -65,8 +65,15 @@ class Accounts:
             fresh = replace(account, acting=known.acting, connected_at=known.connected_at, last_used_at=now)
             saved = await self._store.save_account(fresh) or fresh
             await settle_acting(self._store, saved.company)
-        self.forget()
+        await self.end_token_accounts(but=saved)
         return saved
+
+    async def end_token_accounts(self, *, but: Account | None = None) -> None:
+        """Disconnect accounts of API tokens that are not set any more: such an account ends with its setting."""
+        for account in await self._store.accounts():
+            if account.mode == "token" and account.status != "disconnected" and (but is None or account.id != but.id):
+                await disconnect(self._store, account.id, "PIPEDRIVE_API_TOKEN is not set to its token", self._clock())
+        self.forget()
 
     async def _known_as(self, account: Account) -> Account | None:
         wanted = (account.company, account.user_id, account.mode)

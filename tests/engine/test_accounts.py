@@ -56,6 +56,18 @@ async def test_a_wrong_token_makes_no_account(world: World) -> None:
     assert await world.store.accounts() == []
 
 
+async def test_the_account_of_a_token_ends_with_the_setting(world: World) -> None:
+    by_oauth = await world.connect(company=0)
+    accounts = with_token(world, world.sandbox.api_token)
+    first = await accounts.ensure_token_account()
+    other = list(world.sandbox.companies.values())[1]
+    second = await with_token(world, other.admin["token"]).ensure_token_account()
+    rows = {row.id: row.status for row in await world.store.accounts()}
+    assert rows == {by_oauth.id: "connected", first.id: "disconnected", second.id: "connected"}
+    await world.accounts.end_token_accounts()
+    assert [row.id for row in await world.store.accounts() if row.status == "connected"] == [by_oauth.id]
+
+
 async def test_both_kinds_serve_side_by_side_and_one_acts_for_a_company(world: World) -> None:
     accounts = with_token(world, world.sandbox.api_token)
     by_token = await accounts.ensure_token_account()
