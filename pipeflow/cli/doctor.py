@@ -84,9 +84,23 @@ async def _look_at_store(settings: Settings) -> list[str]:
         say(f"{shown}: " + ", ".join(f"{number} {name}" for name, number in counts.items()))
         dead = counts.get("dead", 0)
         wrong = [f"{dead} runs are dead: `pipeflow runs --status dead` lists them."] if dead else []
-        return wrong + await _look_at_accounts(store)
+        return wrong + await _look_at_waits(store) + await _look_at_accounts(store)
     finally:
         await store.close()
+
+
+async def _look_at_waits(store: Store) -> list[str]:
+    """Name what waits for a person: lanes that the fuse parked, and what somebody paused."""
+    from pipeflow.cli.output import say
+    from pipeflow.cli.pauses import told
+    from pipeflow.store.base import RunFilter
+
+    pauses, parked = await store.pauses(), await store.runs(RunFilter(limit=0, parked=True))
+    for pause in pauses:
+        say(f"{told(pause)} is paused{f': {pause.reason}' if pause.reason else ''}")
+    if not parked:
+        return []
+    return [f"Parked, as it looks like a loop: {len(parked)} of the lanes; `pipeflow runs --parked` lists them."]
 
 
 async def _look_at_accounts(store: Store) -> list[str]:

@@ -52,7 +52,7 @@ def pauses(ctx: typer.Context, as_json: AsJson = False, of_sandbox: OfSandbox = 
         return
     print_table(
         ("paused", "since", "company", "reason"),
-        ((_told(one), local(one.paused_at), one.company or "", one.reason) for one in found),
+        ((told(one), local(one.paused_at), one.company or "", one.reason) for one in found),
         empty="Nothing is paused.",
     )
 
@@ -121,7 +121,7 @@ def _pause(wanted: Pause, of_sandbox: bool) -> None:
             return exact
 
     paused = run_async(work())
-    say(f"{_told(paused)} is paused: what arrives is stored, runs under way end, others wait for `pipeflow resume`.")
+    say(f"{told(paused)} is paused: what arrives is stored, runs under way end, others wait for `pipeflow resume`.")
 
 
 def _resume(wanted: Pause, of_sandbox: bool) -> None:
@@ -133,10 +133,10 @@ def _resume(wanted: Pause, of_sandbox: bool) -> None:
         async with opened_store(of_sandbox) as store:
             exact = await _exact(store, wanted)
             if not await store.resume(exact):
-                raise PipeflowError(f"{_told(exact)} is not paused; `pipeflow pause` lists what is.")
+                raise PipeflowError(f"{told(exact)} is not paused; `pipeflow pause` lists what is.")
             return exact
 
-    say(f"{_told(run_async(work()))} goes on.")
+    say(f"{told(run_async(work()))} goes on.")
 
 
 async def _exact(store: Store, wanted: Pause) -> Pause:
@@ -158,7 +158,8 @@ async def _exact(store: Store, wanted: Pause) -> Pause:
     raise ConfigError(f"Say whose record it is with --company; connected: {listed}.")
 
 
-def _told(pause: Pause) -> str:
+def told(pause: Pause) -> str:
+    """Say what a pause pauses: `Deal 42`."""
     if pause.what == "account":
         return f"Company {pause.company}"
     if pause.what == "handler":

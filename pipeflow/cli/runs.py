@@ -95,6 +95,7 @@ def show(ctx: typer.Context, run_id: int, as_json: AsJson = False, of_sandbox: O
     from pipeflow.cli.compose import opened_store, run_async
     from pipeflow.cli.output import print_json
     from pipeflow.cli.rows import attempt_row, run_row, write_row
+    from pipeflow.cli.steering import waits_for
     from pipeflow.errors import PipeflowError
     from pipeflow.store.base import RunFilter
 
@@ -107,6 +108,7 @@ def show(ctx: typer.Context, run_id: int, as_json: AsJson = False, of_sandbox: O
                 raise PipeflowError(f"There is no run {run_id} in this store; `pipeflow runs` lists them.")
             return run_row(found[0]) | {
                 "parked": found[0].parked,
+                "waits_for": await waits_for(store, found[0]),
                 "attempts_made": [attempt_row(a) for a in await store.attempts(run_id)],
                 "writes": [write_row(w) for w in await store.writes(run_id=run_id)],
             }

@@ -170,6 +170,29 @@ def count(found: list[Run]) -> None:
         say(f"{number:>6}  {name}")
 
 
+async def waits_for(store: Store, run: Run) -> str | None:
+    """Say in words what a run waits for; None where it waits for nothing."""
+    import time
+
+    from pipeflow.cli.pauses import told
+    from pipeflow.cli.times import local
+    from pipeflow.store.base import RunFilter
+
+    if run.status != "pending":
+        return None
+    if run.parked:
+        return f"a person: `pipeflow runs release {run.id}`"
+    for pause in await store.pauses():
+        of_record = pause.what == "record" and (pause.kind, pause.record_id) == (run.kind, run.record_id)
+        if pause.handler == run.handler or (pause.company == run.company and (pause.what == "account" or of_record)):
+            return f"`pipeflow resume`: {told(pause)} is paused"
+    if run.due_at is None:
+        lane = await store.runs(RunFilter(limit=0, status="pending", handler=run.handler, record_id=run.record_id))
+        first = min((one.id for one in lane if one.lane == run.lane), default=run.id)
+        return f"run {first} of the same lane" if first < run.id else "the run of the same lane that is at work"
+    return f"its next attempt at {local(run.due_at)}" if run.due_at > time.time() else "a free slot"
+
+
 def _why_not(run: Run) -> str:
     if run.status == "dead":
         return f"Run {run.id} is dead: `pipeflow replay {run.id}` runs it again."

@@ -16,7 +16,7 @@ from pipeflow.cli.times import iso
 from pipeflow.errors import ConfigError, PipeflowError
 from pipeflow.registry import load
 from pipeflow.store import open_store
-from pipeflow.store.base import ALL, Dispatch, Store, Write
+from pipeflow.store.base import ALL, Dispatch, NewRun, Store, Write
 from pipeflow.testing import read_event
 
 from .conftest import COMPANY, NOW, Command, History, event_of, moved, write_history
@@ -90,6 +90,35 @@ def test_which_runs_are_meant_must_be_said_once(
 
 def test_unknown_run_is_refused(history: History, pipeflow: Pipeflow) -> None:
     assert "there is no run 999" in str(pipeflow("runs", "skip", "999").exception)
+
+
+def test_run_says_what_it_waits_for(history: History, listed: Listed, pipeflow: Pipeflow) -> None:
+    async def behind(store: Store) -> int:
+        (event_id,) = await store.add_events([event_of(moved(5, 9), NOW)])
+        assert event_id is not None
+        run = NewRun("late.answer", f"late.answer|{COMPANY}|deal|5")
+        await store.dispatch([Dispatch(event_id, ("deal.updated",), "dispatched", runs=(run,))], ALL, NOW)
+        return event_id
+
+    assert run_of(listed, history.succeeded)["waits_for"] is None
+    event_id = in_store(behind)
+    assert run_of(listed, history.waiting)["waits_for"] == "a free slot"
+    (later,) = listed("runs", "--event", str(event_id))
+    assert later["lane"] == run_of(listed, history.waiting)["lane"]
+    assert run_of(listed, later["id"])["waits_for"] == f"run {history.waiting} of the same lane"
+    pipeflow("pause", "handler", "late.answer")
+    assert run_of(listed, history.waiting)["waits_for"] == "`pipeflow resume`: Handler late.answer is paused"
+    pipeflow("resume", "handler", "late.answer")
+    in_store(lambda store: store.park_runs([history.waiting], ALL, NOW, reason="fuse"))
+    assert run_of(listed, history.waiting)["waits_for"] == f"a person: `pipeflow runs release {history.waiting}`"
+
+
+def test_doctor_names_what_waits_for_a_person(history: History, pipeflow: Pipeflow) -> None:
+    pipeflow("pause", "handler", "late.answer", "--reason", "holidays")
+    in_store(lambda store: store.park_runs([history.waiting], ALL, NOW, reason="fuse"))
+    told = pipeflow("doctor").output
+    assert "Handler late.answer is paused: holidays" in told
+    assert "1 of the lanes; `pipeflow runs --parked`" in told
 
 
 # Pausing ----------------------------------------------------------------------------------------------------------
