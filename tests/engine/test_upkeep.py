@@ -1,0 +1,75 @@
+"""Whatever becomes of the webhooks while we run: they are made again, and what they did not tell is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeflow.engine.scheduler import Scheduler
+from pipeflow.engine.upkeep import Upkeep
+from pipeflow.store.base import REFUSED
+from tests.engine.test_webhooks import keeper, there
+from tests.engine.watched import Watched, watched
+
+
+def upkeep(house: Watched) -> Upkeep:
+    scheduler = Scheduler(house.store, house.registry, house.accounts, clock=house.clock)
+    return Upkeep(scheduler, keeper(house), house.reconciler)
+
+
+async def test_look_that_finds_what_should_have_been_delivered_is_followed_by_one_at_the_webhooks(
+    tmp_path: Path,
+) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        ours = upkeep(house)
+        changes = await ours.register()
+        assert changes is not None
+        await ours.look()
+        house.pass_time(880)
+        house.sandbox.webhooks.remove(house.sandbox.company, house.sandbox.company.webhooks[changes.added[0].id])
+        house.sandbox.add("deal", title="Nobody was told")
+        house.pass_time(60)
+        await ours.look()
+        assert there(house) == [("*", "deal")]
+        assert [event.name for event in await house.polled()] == ["deal.added"]
+
+
+async def test_refused_credentials_have_the_webhook_replaced_and_what_it_did_not_tell_is_found(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        ours = upkeep(house)
+        changes = await ours.register()
+        assert changes is not None
+        await ours.look()
+        old = house.sandbox.company.webhooks[changes.added[0].id]
+        old |= {"http_auth_password": "wrong", "last_http_status": 401}
+        house.sandbox.add("deal", title="Refused")
+        house.pass_time(300)
+        await house.store.save_watermark(house.company, REFUSED, house.clock(), house.clock())
+        house.pass_time(60)
+        await ours.look()
+        (new,) = house.sandbox.company.webhooks.values()
+        assert new["id"] != old["id"]
+        assert [event.name for event in await house.polled()] == ["deal.added"]
+
+
+async def test_quiet_company_costs_no_look_at_the_webhooks(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        ours = upkeep(house)
+        await ours.register()
+        await ours.look()
+        house.sandbox.journal.clear()
+        for _ in range(30):
+            house.pass_time(60)
+            await ours.look()
+        assert house.sandbox.journal.listed(path="/v1/webhooks") == []
+
+
+async def test_without_webhooks_looking_is_the_only_source(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*", poll=5.0) as house:
+        scheduler = Scheduler(house.store, house.registry, house.accounts, clock=house.clock)
+        ours = Upkeep(scheduler, None, house.reconciler)
+        assert await ours.register() is None
+        house.sandbox.add("deal", title="New")
+        house.pass_time(5)
+        await ours.look()
+        assert [event.name for event in await house.polled()] == ["deal.added"]
+        assert there(house) == []
