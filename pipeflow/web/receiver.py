@@ -215,7 +215,7 @@ class Receiver:
             self._loud.warn(
                 f"401 {where}",
                 "A delivery for company %s has wrong credentials and was refused. After ten of these Pipedrive bans "
-                "the webhook and its events are lost. Ours are looked at within minutes; `pipeflow webhooks` lists them.",
+                "the webhook and its events are lost. Ours are looked at within minutes; see `pipeflow webhooks`.",
                 where,
             )
         elif status in (403, 503):
