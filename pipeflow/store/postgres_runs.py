@@ -42,9 +42,9 @@ async def runs_by_id(work: Work, run_ids: Iterable[int]) -> list[Run]:
 
 # What may start ------------------------------------------------------------------------------------------------------
 _DUE = "r.status = 'pending' AND r.due_at IS NOT NULL AND NOT r.parked"
-NOT_PAUSED = """NOT EXISTS (SELECT FROM pipeflow.pauses AS p WHERE (p.what = 'account' AND p.company = r.company)
-    OR (p.what = 'handler' AND p.handler = r.handler)
-    OR (p.what = 'record' AND p.company = r.company AND p.kind = r.kind AND p.record_id = r.record_id))"""
+NOT_PAUSED = """((SELECT count(*) = 0 FROM pipeflow.pauses) OR NOT EXISTS (SELECT FROM pipeflow.pauses AS p
+    WHERE (p.what = 'account' AND p.company = r.company) OR (p.what = 'handler' AND p.handler = r.handler)
+    OR (p.what = 'record' AND p.company = r.company AND p.kind = r.kind AND p.record_id = r.record_id)))"""
 _MINE = "unnest(%(owned)s::int[]) AS mine(partition) CROSS JOIN (VALUES (0), (1)) AS level(priority)"
 
 
@@ -98,6 +98,8 @@ async def next_due_at(
 
 
 # Attempts ------------------------------------------------------------------------------------------------------------
+# `status || ''` is for the planner, who else looks for a run by its id in the index of all that are due.
+_BY_ID = "(r.status || '') = '{}'"
 # A call's `owned` travels as rows (m, partition, epoch), once for all calls that share it.
 _OWNED = """
 ), owned AS MATERIALIZED (
@@ -112,7 +114,8 @@ WITH given AS MATERIALIZED (
 ), opened AS (
     UPDATE pipeflow.runs AS r SET status = 'running', due_at = NULL, tries = r.tries + 1
     FROM given AS g JOIN owned USING (m)
-    WHERE r.id = g.run_id AND r.partition = owned.partition AND {_DUE} AND r.due_at <= g.now AND {NOT_PAUSED}
+    WHERE r.id = g.run_id AND r.partition = owned.partition AND {_BY_ID.format("pending")} AND r.due_at <= g.now
+        AND NOT r.parked AND {NOT_PAUSED}
     RETURNING g.n, r.id, r.tries, g.now, g.alone
 ), noted AS (
     INSERT INTO pipeflow.attempts (run_id, number, started_at, alone) SELECT id, tries, now, alone FROM opened
@@ -180,7 +183,7 @@ WITH given AS MATERIALIZED (
     UPDATE pipeflow.runs AS r SET status = g.status, attempts = r.attempts + g.counted::int, due_at = g.due_at,
         finished_at = g.finished_at, error = g.error, crashes = 0, suspect = false
     FROM given AS g JOIN owned USING (m)
-    WHERE r.id = g.run_id AND r.partition = owned.partition AND r.status = 'running'
+    WHERE r.id = g.run_id AND r.partition = owned.partition AND {_BY_ID.format("running")}
     RETURNING r.id, r.tries
 )
 UPDATE pipeflow.attempts AS a SET finished_at = g.now, outcome = g.outcome, counted = g.counted, error = g.error,
