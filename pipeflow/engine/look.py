@@ -26,6 +26,7 @@ from pipeflow.store.base import NewEvent, Proof, RecordState, Store
 
 OVERLAP = 60.0
 IDS_AT_ONCE = 100
+MANY = 100
 _MOMENT = 0.001
 _OF_ONE_LIST = (BadRequest, Forbidden, NotFound, Gone, Invalid, PaymentRequired)
 """What one list refuses (a plan or a scope does not have it), while the others may answer."""
@@ -290,7 +291,9 @@ class Look:
         await self.keep([self._deletion(kind, state, {}, None) for state in states.values()])
 
     async def keep(self, events: Sequence[NewEvent]) -> None:
-        """Store events, and count those that are news."""
+        """Store events, and count those that are news. Where they are many, what is delivered meanwhile goes first."""
+        if len(events) >= MANY:
+            events = [event._replace(bulk=True) for event in events]
         stored = await self.store.add_events(events) if events else []
         new = {(one.kind, one.record_id) for one, event_id in zip(events, stored, strict=True) if event_id is not None}
         self.changed |= new

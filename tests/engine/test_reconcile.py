@@ -96,6 +96,43 @@ async def test_second_look_finds_nothing_that_the_first_one_told(tmp_path: Path)
     assert (first.added, second.added) == (9, 0)
 
 
+async def test_change_that_is_delivered_after_the_deletion_revives_no_record(tmp_path: Path) -> None:
+    async with watched(tmp_path, "person.*") as house:
+        person = next(house.sandbox.company.living("person"))["id"]
+        house.sandbox.change("person", person, name="Last name")
+        house.pass_time(5)
+        house.sandbox.delete("person", person)
+        await house.deliver(house.changes[-1])
+        await house.deliver(house.changes[0])
+        key = (house.company, "person", str(person))
+        assert (await house.store.records([key]))[key].deleted
+        assert [event.stale for event in await house.events()] == [False, True]
+
+
+async def test_created_record_that_is_delivered_after_its_change_is_stale(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        deal = house.sandbox.add("deal", title="New")["id"]
+        house.pass_time(5)
+        house.sandbox.change("deal", deal, title="Newer")
+        await house.deliver(house.changes[1], house.changes[0])
+        assert [(event.name, event.stale) for event in await house.events()] == [
+            ("deal.updated", False),
+            ("deal.added", True),
+        ]
+
+
+async def test_backlog_gives_way_to_what_is_delivered_meanwhile(tmp_path: Path) -> None:
+    async with watched(tmp_path, "person.*") as house:
+        for number in range(120):
+            house.sandbox.add("person", name=f"Person {number}")
+        await house.look()
+        assert {event.bulk for event in await house.polled()} == {True}
+        house.pass_time(100)
+        house.sandbox.add("person", name="One alone")
+        await house.look()
+        assert not (await house.polled())[-1].bulk
+
+
 async def test_archiving_and_taking_back_are_found(tmp_path: Path) -> None:
     async with watched(tmp_path, "deal.archived", "deal.unarchived") as house:
         deal = next(house.sandbox.company.living("deal"))

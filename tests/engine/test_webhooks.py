@@ -157,6 +157,24 @@ async def test_one_webhook_for_everything_is_made_where_there_is_room_for_few(tm
     assert [(one.action, one.object) for one in changes.added] == [("*", "*")]
 
 
+async def test_webhook_is_replaced_although_there_is_room_for_no_other(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        (old,) = (await keeper(house).sync()).added
+        for _ in range(39):
+            other(house, name="Zapier")
+        changes = await keeper(house, "n" * 32).sync()
+        assert len(house.sandbox.company.webhooks) == 40
+    assert ([one.id for one in changes.removed], len(changes.added)) == ([old.id], 1)
+
+
+async def test_limit_that_others_have_used_up_is_said(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        for _ in range(40):
+            other(house, name="Zapier")
+        with pytest.raises(ConfigError, match="A user may have 40"):
+            await keeper(house).sync()
+
+
 async def test_noun_that_pipedrive_does_not_deliver_leaves_the_others_working(tmp_path: Path) -> None:
     async with watched(tmp_path, "deal.*", "widget.added") as house:
         changes = await keeper(house).sync()
