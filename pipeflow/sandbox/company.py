@@ -195,9 +195,17 @@ class Company:
 
     # Telling
 
-    def announce(self, kind: str, action: Action, before: Record | None, after: Record | None, actor: Actor) -> str:
+    def announce(
+        self,
+        kind: str,
+        action: Action,
+        before: Record | None,
+        after: Record | None,
+        actor: Actor,
+        meta: Record | None = None,
+    ) -> str:
         """Tell of something that did not happen here; gives the event's id."""
-        change = self._made(kind, action, before, after, actor, as_given=True)
+        change = self._made(kind, action, before, after, actor, as_given=True, meta=meta or {})
         self._spread(change)
         return change.event_id
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pipeflow.sandbox.clock import Clock
 
 CODE_SECONDS: Final = 5 * 60.0
+REMEMBER_SECONDS: Final = 3600.0
 ACCESS_SECONDS: Final = 60 * 60.0
 REFRESH_SECONDS: Final = 60 * 86400.0
 SCOPES: Final = (
@@ -118,8 +119,10 @@ class Grants:
 
     def new_code(self, app: App, domain: str, user_id: int) -> str:
         """Issue an authorization code."""
+        now = self._clock.seconds()
+        self.codes = {code: one for code, one in self.codes.items() if one.expires > now - REMEMBER_SECONDS}
         code = self._secret("code")[:40]
-        self.codes[code] = Code(app.client_id, domain, user_id, self._clock.seconds() + CODE_SECONDS)
+        self.codes[code] = Code(app.client_id, domain, user_id, now + CODE_SECONDS)
         return code
 
     def exchange(self, app: App, code: str, company_id: int | None = None) -> Grant:

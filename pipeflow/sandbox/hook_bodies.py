@@ -75,7 +75,7 @@ class Telling:
         }
         if not about_user:
             meta["permitted_user_ids"] = [str(one) for one in self._seen_by]
-        meta |= {name: str(value) for name, value in change.meta.items()}
+        meta |= change.meta if change.as_given else {name: str(value) for name, value in change.meta.items()}
         return {"meta": meta, "data": self._data, "previous": self._previous}
 
     @property

@@ -20,6 +20,7 @@ BURST: Final = {"lite": (20, 80), "growth": (40, 160), "premium": (100, 400), "u
 MULTIPLIER: Final = {"lite": 1, "growth": 2, "premium": 5, "ultimate": 7}
 SEARCH_LIMIT: Final = 10
 HAMMERING: Final = 20
+MOST_WINDOWS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class Limits:
         return Verdict(None, headers)
 
     def _window(self, name: str, now: float) -> deque[float]:
+        if len(self._windows) > MOST_WINDOWS:
+            self._windows = {key: one for key, one in self._windows.items() if one and one[-1] > now - WINDOW}
         window = self._windows.setdefault(name, deque())
         while window and window[0] <= now - WINDOW:
             window.popleft()

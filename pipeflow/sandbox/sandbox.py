@@ -172,15 +172,17 @@ class Sandbox:
         *,
         data: Record | None = None,
         previous: Record | None = None,
+        meta: Record | None = None,
         company: str | None = None,
         user: int | None = None,
     ) -> str:
         """Deliver an event that no change made, with `data` and `previous` as given; gives its id.
 
-        For what nobody has seen yet: an entity that comes next year, a record with odd values.
+        For what nobody has seen yet: an entity that comes next year, a record with odd values. `meta` replaces what
+        version 2.0 would say there.
         """
         home = self.home(company)
-        return home.announce(kind, action, previous, data, self.actor(home, user))
+        return home.announce(kind, action, previous, data, self.actor(home, user), meta)
 
     def home(self, domain: str | None) -> Company:
         """Give a company by its domain, the first by default."""

@@ -45,6 +45,8 @@ class Saver:
     def _write(self, content: bytes, version: int) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self._path.with_name(f"{self._path.name}.new")
+        # It holds API tokens and webhooks' passwords, if only of sample data.
+        fresh.touch(mode=0o600)
         fresh.write_bytes(content)
         fresh.replace(self._path)
         self._saved = version

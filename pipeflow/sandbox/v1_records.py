@@ -129,7 +129,7 @@ def deleting(kind: str, call: Call) -> Answer:
 
 
 def deleting_many(kind: str, call: Call) -> Answer:
-    """Delete several records: each is told by itself, marked as part of a bulk."""
+    """Delete several records: each is told by itself."""
     ids = [int(text) for text in call.listed("ids") if text.isdigit()]
     if not ids:
         raise RefusedError("ids must be given", 400)

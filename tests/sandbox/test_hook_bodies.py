@@ -234,6 +234,15 @@ async def test_one_can_send_what_nobody_has_seen_yet(api: httpx.AsyncClient, rec
     assert body["data"] == {"id": 5, "shape": "round"}
 
 
+async def test_one_can_tell_anything_about_a_delivery(api: httpx.AsyncClient, receiver: Receiver) -> None:
+    await subscribe(api, receiver)
+    body = {"kind": "deal", "data": {"id": 1}, "previous": {"value": 5}, "meta": {"company_id": 7, "host": None}}
+    event_id = (await api.post("/_sandbox/tell", json=body)).json()["event_id"]
+    told = (await receiver.until(1))[0]
+    assert (told["meta"]["company_id"], told["meta"]["host"], told["meta"]["id"]) == (7, None, event_id)
+    assert (told["data"], told["previous"]) == ({"id": 1}, {"value": 5})
+
+
 # Version 1.0
 
 
