@@ -30,6 +30,7 @@ AHEAD_SECONDS = 1500.0
 EVERY_SECONDS = 300.0
 """How often the scheduled refresh comes around: five tries for each token, and a dead grant is found in an hour."""
 ANSWER_SECONDS = 20.0
+FINISH_SECONDS = 5.0
 LEASE_SECONDS = 30.0
 LOOK_SECONDS = 0.2
 LOOKS = 200
@@ -148,8 +149,9 @@ class Tokens:
         await asyncio.gather(*map(refresh, due))
 
     async def finish(self) -> None:
-        """Wait for the refreshes under way: what Pipedrive has answered must be saved before the process ends."""
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        """Wait a little for the refreshes under way: what Pipedrive answers must be saved before the process ends."""
+        if self._asking:
+            await asyncio.wait(self._asking.values(), timeout=FINISH_SECONDS)
 
     def _may_renew(self, account_id: int) -> bool:
         """Say whether a refusal may cost a refresh: Pipedrive also answers 401 where the token is not at fault."""

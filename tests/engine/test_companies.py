@@ -169,6 +169,23 @@ async def test_the_next_account_takes_over_when_the_acting_one_goes(town: Town) 
     assert town.notes(second) == [f"seen by {second.user_id} of {second.company}"]
 
 
+@pytest.mark.parametrize("trouble", ["daily", "html"])
+async def test_trouble_of_one_company_stops_no_other(town: Town, trouble: str) -> None:
+    first, second = await town.connect(company=0), await town.connect(company=1)
+    await town.begin()
+    town.sandbox.faults.add(kind=trouble, path=first.api_domain.removeprefix(town.url))
+    town.change_deal(first)
+    town.change_deal(second)
+    await until(lambda: town.notes(second), "a note in the other company")
+    async with asyncio.timeout(15):
+        while not (runs := await town.store.runs(RunFilter(company=first.company, handler="towns.sign"))) or (
+            runs[0].error is None
+        ):
+            await asyncio.sleep(0.05)
+    assert [(run.status, run.attempts) for run in runs] == [("pending", 0)]
+    assert town.notes(first) == []
+
+
 async def test_an_admin_who_connects_later_takes_over_and_no_change_comes_twice(town: Town) -> None:
     plain = await town.connect(user=1)
     await town.begin()

@@ -197,6 +197,15 @@ async def test_maintenance_is_said_and_a_later_try_works(site: Site) -> None:
     assert (await site.consent()).status_code == 303
 
 
+async def test_a_store_that_is_down_is_maintenance_too(site: Site) -> None:
+    await site.store.close()
+    answer = await site.consent()
+    assert answer.status_code == 503
+    assert "try again in a few minutes" in answer.text
+    body = {"client_id": CLIENT_ID, "company_id": 1, "user_id": 1}
+    assert (await site.uninstall(body)).status_code == 503
+
+
 async def test_wrong_credentials_of_the_app_are_not_the_visitors_fault(site: Site) -> None:
     site.sandbox.oauth.apps[CLIENT_ID].client_secret = "changed in Developer Hub"
     answer = await site.consent()
