@@ -64,8 +64,15 @@ class Chaos:
         if number % 10 == 0:
             await world.dispatch()
         if number % 1000 == 999:
-            self.under_way.clear()
-            world.restart()
+            await self._kill()
+
+    async def _kill(self) -> None:
+        """End our process and begin anew; runs that were cut off are tried again and write the same."""
+        cut_off, self.under_way = self.under_way, []
+        self.world.restart()
+        for write in cut_off:
+            self.under_way.append(again := await self.world.intend(write.deal, write.values))
+            self.world.carry_out(again)
 
 
 async def count(arguments: argparse.Namespace) -> None:

@@ -21,8 +21,8 @@ from pipeflow.store.base import StoredEvent, Write
 
 WINDOW = 300.0
 """Seconds after a write in which a delivery may still tell of it: Pipedrive's last try comes after three minutes."""
-SLACK = 2.0
-"""Seconds by which the clocks of two of our machines may differ."""
+UNSURE_WINDOW = 60.0
+"""Seconds after its intent in which a write may have happened of which nobody knows; clocks that differ included."""
 
 _BOOKKEEPING = frozenset(
     {"update_time", "stage_change_time", "first_won_time", "update_user_id", "last_update_user_id"}
@@ -93,10 +93,14 @@ def made_ids(answer: Mapping[str, Any] | None) -> frozenset[str]:
 
 
 class Told:
-    """What one event tells, read once for all the writes it is compared with."""
+    """What one event tells, read once for all the writes it is compared with.
 
-    def __init__(self, stored: StoredEvent, payload: Payload) -> None:
+    `slack` is by how many seconds the clocks of those may differ who stored it and who wrote.
+    """
+
+    def __init__(self, stored: StoredEvent, payload: Payload, slack: float) -> None:
         self.stored = stored
+        self._slack = slack
         self.payload = payload
         self.changes: Mapping[str, Change] = _event(payload, stored).changes if stored.action == "updated" else {}
         self.real = {key: change for key, change in self.changes.items() if not _is_bookkeeping(key)}
@@ -112,9 +116,13 @@ class Told:
 
     def _in_time(self, write: Write) -> bool:
         since = self.stored.received_at - write.intended_at
+        if since < -self._slack:
+            return False
         if self.stored.source == "poll":
-            return since >= -SLACK
-        return -SLACK <= since <= WINDOW
+            return True
+        if write.outcome != "done" and (self.stored.occurred_at or 0.0) > write.intended_at + UNSURE_WINDOW:
+            return False
+        return since <= WINDOW
 
     @cached_property
     def print(self) -> int:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pipeflow.engine.echoes import SLACK, WINDOW, Told, Trace, first_told, made_ids
+from pipeflow.engine.echoes import WINDOW, Told, Trace, first_told, made_ids
 from pipeflow.engine.targets import LINKS
 from pipeflow.errors import StoreError, StoreUnavailable
 from pipeflow.events import Payload, normalise
@@ -21,6 +21,8 @@ from pipeflow.store.base import EventFilter, Store, StoredEvent, Write
 
 KEPT_SECONDS = 900.0
 """Seconds for which a write stays in memory; older ones are read from the store where an old event asks for them."""
+SLACK = 2.0
+"""Seconds by which the clocks of two of our machines may differ."""
 HOLD_SECONDS = 10.0
 """Seconds for which an event waits at most for the outcome of a write that may have caused it."""
 ABANDONED_SECONDS = 150.0
@@ -102,6 +104,7 @@ class Ledger:
         self.store = store
         self.clock = clock
         self._shared = shared
+        self._slack = SLACK if shared else 0.0
         self._companies: dict[int, _Company] = {}
         self._user_of: dict[int, str] = {}
         self._covered_from: float | None = None
@@ -214,17 +217,16 @@ class Ledger:
             return None
         until = event.received_at + HOLD_SECONDS
         now = self.clock()
-        if now < until and any(_is_open(trace.write, event, now) for trace in traces):
+        if now < until and any(_is_open(trace.write, event, now, self._slack) for trace in traces):
             return Hold(until)
         trace = self._find(event, payload, company, traces)
         if trace is None:
             return None
         return Cause(trace.write.run_id, tuple(dict.fromkeys((*trace.write.chain, trace.write.handler))))
 
-    @staticmethod
-    def _find(event: StoredEvent, payload: Payload, company: _Company, traces: Sequence[Trace]) -> Trace | None:
+    def _find(self, event: StoredEvent, payload: Payload, company: _Company, traces: Sequence[Trace]) -> Trace | None:
         """Find the write that an event tells of, and note that it does."""
-        telling = Told(event, payload)
+        telling = Told(event, payload, self._slack)
         found = first_told(telling, traces)
         if found is None:
             return None
@@ -312,8 +314,8 @@ def _keys(trace: Trace) -> Iterable[tuple[str, str]]:
         yield trace.target.kind, made
 
 
-def _is_open(write: Write, event: StoredEvent, now: float) -> bool:
-    if write.settled_at is not None or write.intended_at > event.received_at + SLACK:
+def _is_open(write: Write, event: StoredEvent, now: float, slack: float) -> bool:
+    if write.settled_at is not None or write.intended_at > event.received_at + slack:
         return False
     return now - write.intended_at < ABANDONED_SECONDS
 
