@@ -11,6 +11,8 @@ from pipeflow.cli.options import AsJson, HandlerName, Limit, OfSandbox, Since
 if TYPE_CHECKING:
     from pipeflow.store.base import Write
 
+HOUR, DAY = 3600.0, 86400.0
+
 
 def writes(
     as_json: AsJson = False,
@@ -31,12 +33,18 @@ def writes(
     from pipeflow.cli.rows import told_values, write_row
     from pipeflow.cli.times import local, parse_since
 
-    after = parse_since(since, time.time()) if since else 0.0
+    now = time.time()
+    after = parse_since(since, now) if since else 0.0
 
     async def read() -> list[Write]:
+        wanted: list[Write] = []
         async with opened_store(of_sandbox, dry_run=dry_run) as store:
-            found = await store.writes(kind=kind, run_id=run, since=after)
-        wanted = [w for w in found if handler in (None, w.handler) and record in (None, w.record_id)]
+            # Writes are listed from a time on: look back further only where the last hours hold too few.
+            for start in (after,) if since or run or not limit else (now - HOUR, now - DAY, now - 14 * DAY, 0.0):
+                found = await store.writes(kind=kind, run_id=run, since=start)
+                wanted = [w for w in found if handler in (None, w.handler) and record in (None, w.record_id)]
+                if limit and len(wanted) >= limit:
+                    break
         return wanted[::-1][: limit or None]
 
     found = run_async(read())

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+log = logging.getLogger("pipeflow.engine")
+
 
 class AttemptOver(BaseException):
     """Raised inside a handler's thread once its attempt is over."""
@@ -46,6 +48,7 @@ async def in_thread(call: Callable[[], Any], name: str) -> Any:
         return await ended
     except asyncio.CancelledError:
         if thread.is_alive() and thread.ident is not None:
+            log.warning("The time of %s is up: its thread is told to end, and may still act until it does.", name)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(AttemptOver))
         raise
 
