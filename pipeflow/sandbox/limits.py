@@ -46,6 +46,8 @@ class Limits:
         """Count a request, or refuse it where a fault says that limits are enforced."""
         limit = (faults["burst"].limit if "burst" in faults else None) or BURST[company.plan][oauth]
         now = self._now()
+        if len(self._windows) > MOST_WINDOWS:
+            self._windows = {key: one for key, one in self._windows.items() if one and one[-1] > now - WINDOW}
         window, searches = self._window(token, now), self._window(f"search/{token}", now)
         if self._blocked(token, faults):
             return Verdict("blocked", {})
@@ -69,8 +71,6 @@ class Limits:
         return Verdict(None, headers)
 
     def _window(self, name: str, now: float) -> deque[float]:
-        if len(self._windows) > MOST_WINDOWS:
-            self._windows = {key: one for key, one in self._windows.items() if one and one[-1] > now - WINDOW}
         window = self._windows.setdefault(name, deque())
         while window and window[0] <= now - WINDOW:
             window.popleft()
