@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import ctypes
+import logging
 import os
 import threading
 from collections.abc import Callable
