@@ -6,6 +6,7 @@ What is known of a company is one `Definitions`, shared with the clients of its 
 from __future__ import annotations
 
 import asyncio
+import difflib
 import logging
 import re
 import time
@@ -87,7 +88,7 @@ class CompanyFields:
             for kind in {*definitions.all(), *(home_of(noun) for _, noun in entries)}:
                 await self._fetch(account.company, definitions, kind, background=True)
             for handler, noun in entries:
-                names = [name for name in _wanted(handler, noun) if not _is_plain(name)]
+                names = _wanted(handler, noun)
                 told += [f"{handler.name}: {said}" for name in names if (said := _trouble(definitions, noun, name))]
         return told
 
@@ -178,15 +179,21 @@ def _knows(definitions: Definitions, kind: str, name: str) -> bool:
 
 
 def _trouble(definitions: Definitions, kind: str, name: str) -> str:
+    """Say what is wrong with a name, if anything; of one that may be Pipedrive's own, only if it looks like a slip."""
     try:
         definitions.key(kind, name)
     except KeyError as error:
-        return str(error.args[0])
+        return _slip(kind, name) if _is_plain(name) else str(error.args[0])
     except ConfigError as error:
-        return str(error)
+        return "" if _is_plain(name) and definitions.of(kind) is None else str(error)
     except ClientError:
         return ""
     return ""
+
+
+def _slip(kind: str, name: str) -> str:
+    near = difflib.get_close_matches(name, RECORDS[kind].model_fields, 1, 0.8)
+    return f"{kind} has no field called {name!r} that is known; did you mean {near[0]!r}?" if near else ""
 
 
 def _dumped(fields: Iterable[FieldDefinition]) -> bytes:

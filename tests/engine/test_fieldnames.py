@@ -198,6 +198,16 @@ async def test_a_name_that_is_gone_fails_its_run_instead_of_skipping_it_in_silen
         )
 
 
+async def test_a_slip_in_the_name_of_a_plain_field_is_told_at_the_start(tmp_path: Path) -> None:
+    recipe = """
+        @on("deal.updated", when=changed("stag_id") | changed("next_activity_id") | changed("stage_id"))
+        def hear(event: Event[Deal]) -> None: ...
+    """
+    async with house(tmp_path, recipe) as here:
+        said = await here.engine.fields.look(load(tmp_path / "recipes").handlers.values())
+        assert said == ["rules.hear: deal has no field called 'stag_id' that is known; did you mean 'stage_id'?"]
+
+
 async def test_a_field_made_after_the_start_is_known_once_it_is_used(tmp_path: Path) -> None:
     recipe = """
         @on("deal.updated")
