@@ -27,7 +27,7 @@ from typing import Any
 DEALS = 10_000
 PAGES = 40
 ROUNDS = 7
-TURNS = 3
+TURNS = 5
 TOKEN = "bench"
 IMPORTS = {
     "import pipeflow.client (at most 120)": "import pipeflow.client",
@@ -40,14 +40,15 @@ const configuration = new Configuration({ apiKey: 'bench' });
 configuration.basePath = process.env.ROOT + '/api/v2';
 const deals = new DealsApi(configuration);
 const pages = Number(process.env.PAGES);
+async function fetched(count) {
+  const started = process.hrtime.bigint(), used = process.cpuUsage();
+  for (let page = 0; page < count; page++) await deals.getDeals({ limit: 100 });
+  const { user, system } = process.cpuUsage(used);
+  return [count / (Number(process.hrtime.bigint() - started) / 1e9), (user + system) / count / 1e6];
+}
 (async () => {
-  const rates = [];
-  for (let round = 0; round < Number(process.env.ROUNDS) + 1; round++) {
-    const started = process.hrtime.bigint();
-    for (let page = 0; page < pages; page++) await deals.getDeals({ limit: 100 });
-    rates.push(pages / (Number(process.hrtime.bigint() - started) / 1e9));
-  }
-  console.log(JSON.stringify(rates.slice(1)));
+  await fetched(pages);
+  console.log(JSON.stringify(await fetched(pages * Number(process.env.ROUNDS))));
 })();
 """
 
@@ -199,15 +200,15 @@ async def compare(root: str) -> None:
 
 
 async def speed(root: str) -> None:
-    """Print our pages a second, one after another."""
+    """Print our pages a second, one after another, once warm, and the CPU seconds of one."""
     fetch = await pages_by_client(root)
-    rates = []
-    for _ in range(ROUNDS + 1):
-        started = time.perf_counter()
-        for _ in range(PAGES):
-            await fetch()
-        rates.append(PAGES / (time.perf_counter() - started))
-    print(json.dumps(rates[1:]))
+    for _ in range(PAGES):
+        await fetch()
+    count = PAGES * ROUNDS
+    started, used = time.perf_counter(), time.process_time()
+    for _ in range(count):
+        await fetch()
+    print(json.dumps([count / (time.perf_counter() - started), (time.process_time() - used) / count]))
 
 
 async def iterate(root: str) -> None:
@@ -242,17 +243,23 @@ def child(*arguments: str) -> str:
 
 
 def against_node(root: str, folder: Path) -> None:
-    """Print our pages a second and the official Node client's: the best of many rounds, in turns."""
+    """Print pages a second, ours and the official Node client's: the best of several processes each, in turns.
+
+    Their CPU too: it tells more where other work keeps the machine busy.
+    """
     environment = {**os.environ, "ROOT": root, "PAGES": str(PAGES), "ROUNDS": str(ROUNDS)}
-    ours: list[float] = []
-    theirs: list[float] = []
+    found: dict[str, list[list[float]]] = {"pipeflow": [], "official Node client": []}
     for _ in range(TURNS):
-        ours += json.loads(child("speed", root))
+        found["pipeflow"].append(json.loads(child("speed", root)))
         node = subprocess.run(["node", "-e", NODE], cwd=folder, env=environment, check=True, capture_output=True)
-        theirs += json.loads(node.stdout)
-    tell("pages of 100 deals a second, pipeflow", f"{max(ours):.0f}")
-    tell("pages of 100 deals a second, official Node client", f"{max(theirs):.0f}")
-    tell("  ratio (at least 1.0)", f"{max(ours) / max(theirs):.2f}")
+        found["official Node client"].append(json.loads(node.stdout))
+    rates = {name: max(rate for rate, _ in turns) for name, turns in found.items()}
+    used = {name: min(cpu for _, cpu in turns) for name, turns in found.items()}
+    for name in found:
+        tell(f"pages of 100 deals a second, {name}", f"{rates[name]:.0f}")
+    tell("  ratio (at least 1.0)", f"{rates['pipeflow'] / rates['official Node client']:.2f}")
+    for name in found:
+        tell(f"CPU of one of them, {name}", f"{used[name] * 1000:.2f} ms")
 
 
 def imports() -> None:
