@@ -48,7 +48,7 @@ class Conversions:
     async def _tell(self, event: Event[Any], lead_id: str, deal_id: str) -> None:
         key = (event.company, "lead", lead_id)
         last = (await self._store.records([key])).get(key)
-        state = orjson.loads(last.state) if last is not None and last.state else {}
+        state = orjson.loads(last.state) if last is not None and last.state else _handed_on(event)
         meta = {
             "action": VERB,
             "entity": "lead",
@@ -78,6 +78,15 @@ class Conversions:
                 )
             ]
         )
+
+
+def _handed_on(event: Event[Any]) -> dict[str, Any]:
+    """Give what a deal has of the lead that nobody told us of before it was gone."""
+    if event.kind != "deal":
+        return {}
+    deal = event.record
+    told = {"title": deal.title, "owner_id": deal.owner_id, "person_id": deal.person_id, "organization_id": deal.org_id}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 async def _lead_of(event: Event[Any], client: Client) -> str | None:

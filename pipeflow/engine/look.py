@@ -27,6 +27,7 @@ from pipeflow.store.base import NewEvent, Proof, RecordState, Store
 OVERLAP = 60.0
 IDS_AT_ONCE = 100
 MANY = 100
+MOST_PAGES = 100
 _MOMENT = 0.001
 _OF_ONE_LIST = (BadRequest, Forbidden, NotFound, Gone, Invalid, PaymentRequired)
 """What one list refuses (a plan or a scope does not have it), while the others may answer."""
@@ -158,16 +159,18 @@ class Look:
     async def _acquaint(self, source: Source, watermark: float) -> None:
         """Keep the states that records had at the watermark, as far as they go, so that changes can be told from them.
 
-        They go until half of what may be spent is: whoever changed last comes first, and changes next. What has changed
-        since is left to be found.
+        They go until half of what may be spent is, or 100 pages: whoever changed last comes first, and changes next.
+        What has changed since is left to be found.
         """
         if source.way in ("since", "newest"):
+            pages = 0
             # The first page is known in any case: what came just before the watermark is looked at again.
             is_enough = source.clock == "add_time" or not wants(self.needs, source.kind, "updated", "deleted")
             async for page in self.asking.pages(source.operation, _newest_first(source)):
                 old = [one for one in _records(page) if (updated_at(one) or 0.0) <= watermark]
                 await self._save(source.kind, old)
-                if is_enough or self.asking.purse.is_half_empty:
+                pages += 1
+                if is_enough or self.asking.purse.is_half_empty or pages >= MOST_PAGES:
                     break
         await self.store.save_watermark(self.company, _states(source), 1.0, self.now)
 
