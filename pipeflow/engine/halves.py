@@ -43,7 +43,9 @@ class Halves:
         key = (event.company, merge.kind, merge.from_id)
         last = (await self._store.records([key])).get(key)
         if last is None or not last.deleted:
-            gone = RecordState(*key, update_time=event.update_time, source=event.source, state=last and last.state)
+            gone = RecordState(
+                *key, update_time=event.update_time, source=event.source, state=last.state if last else None
+            )
             await self._store.save_records([replace(gone, deleted=True)])
         for pause in await self._store.pauses():
             if pause.what == "record" and (pause.company, pause.kind, pause.record_id) == key:
