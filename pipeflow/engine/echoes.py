@@ -62,7 +62,8 @@ _NO_CHANGE = "~"
 class Trace:
     """A write and which events have told of it: by field (or `~` for none), the print of the event that did.
 
-    `user` is who made it at Pipedrive.
+    `user` is who made it at Pipedrive. `again` is the write of another attempt that did the same, where this one may
+    have happened or not.
     """
 
     write: Write
@@ -70,6 +71,7 @@ class Trace:
     user: str
     made: frozenset[str] = frozenset()
     told: dict[str, int] = field(default_factory=dict)
+    again: Write | None = None
 
     @classmethod
     def of(cls, write: Write, user: str) -> Trace:
@@ -107,7 +109,7 @@ class Told:
 
     def tells(self, trace: Trace) -> tuple[str, ...] | None:
         """Give what of the write this event tells (see `Trace.told`); None where it does not tell of it."""
-        if not trace.may_show or not self._in_time(trace.write):
+        if not trace.may_show or not self._in_time(trace.write) or self._belongs_to_next(trace):
             return None
         told = self._of(trace)
         if told is None or any(self._told_before(trace, name) for name in told):
@@ -123,6 +125,12 @@ class Told:
         if write.outcome != "done" and (self.stored.occurred_at or 0.0) > write.intended_at + UNSURE_WINDOW:
             return False
         return since <= WINDOW
+
+    def _belongs_to_next(self, trace: Trace) -> bool:
+        """Say whether this came after another attempt had done the same, and tells a later change than its answer."""
+        if trace.again is None or self.stored.received_at <= trace.again.intended_at:
+            return False
+        return not self._is_moment(trace.again)
 
     @cached_property
     def print(self) -> int:
@@ -194,7 +202,7 @@ class Told:
         return bool(moved) and all(LINKS.get(k) == wanted.kind and str(c.new) in survivors for k, c in moved.items())
 
     def _of_update(self, trace: Trace) -> tuple[str, ...] | None:
-        if not self._same_moment(trace):
+        if not self._is_moment(trace.write):
             return None
         written = trace.target.values
         custom = written.get("custom_fields")
@@ -218,9 +226,9 @@ class Told:
             return tuple(told)
         return (_NO_CHANGE,) if self.real.keys() <= follow else None
 
-    def _same_moment(self, trace: Trace) -> bool:
+    def _is_moment(self, write: Write) -> bool:
         """Compare the update times of answer and event, where both are known: they are those of the same change."""
-        answered = moment((trace.write.answer or {}).get("update_time"))
+        answered = moment((write.answer or {}).get("update_time"))
         at = self.stored.update_time
         if answered is None or at is None:
             return self.stored.source != "poll"

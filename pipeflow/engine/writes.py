@@ -181,13 +181,13 @@ class Ledger:
         company.add(Trace.of(write, user))
 
     def _supersede(self, ended: Write) -> None:
-        """Forget writes that may or may not have happened, once another attempt has written the same again."""
+        """Tie down writes that may or may not have happened, once another attempt has written the same again."""
         company = self._companies[ended.company]
         for trace in list(company.by_record.get((ended.kind, ended.record_id or ""), {}).values()):
             older = trace.write
             is_open_question = older.id < ended.id and older.outcome == "unknown"
             if is_open_question and (older.operation, older.values) == (ended.operation, ended.values):
-                company.forget(trace)
+                trace.again = trace.again or ended
 
     # Judging ------------------------------------------------------------------------------------------------------
     async def prepare(self, events: Sequence[StoredEvent]) -> None:

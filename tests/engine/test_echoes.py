@@ -209,6 +209,21 @@ async def test_write_whose_answer_was_lost_still_causes_what_it_caused(world: Wo
     assert await last_woken(world) == OTHERS
 
 
+async def test_write_that_was_cut_off_and_made_again_causes_one_event_and_no_more(world: World) -> None:
+    deal = await known_deal(world)
+    write = await world.intend(deal, {"value": 5})
+    world.carry_out(write)
+    await world.deliver()
+    world.now += 5
+    world.restart()
+    await world.write(deal, {"value": 5})
+    world.now += 5
+    world.change(deal, {"value": 6})
+    world.change(deal, {"value": 5})
+    await world.finish()
+    assert list((await world.woken()).values())[1:] == [OTHERS, BOTH, BOTH]
+
+
 async def test_copy_of_an_echo_through_a_second_webhook_wakes_nobody(world: World) -> None:
     deal = await known_deal(world)
     await world.write(deal, {"value": 5})
