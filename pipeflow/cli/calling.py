@@ -83,7 +83,7 @@ def read_call(name: str, words: Sequence[str]) -> Call:
         else:
             free = next((each for each in places if each.name not in values), None)
             if free is None:
-                raise ConfigError(f"{name}: nothing is called for by {word!r}. {_takes(call.operation)}")
+                raise ConfigError(f"{name}: {word!r} is one word too many. {_takes(call.operation)}")
             values[free.name] = _value(free, word)
     missing = [each for each in _parameters(call.operation) if each.required and each.name not in values]
     if missing:

@@ -171,7 +171,7 @@ def test_a_deletion_says_that_it_is_done(api: Api, rows: Rows) -> None:
         (["deals.add_deal", "value=5"], r"lacks title \(text\)"),
         (["deals.get_deal"], r"lacks id \(a whole number\)"),
         (["deals.get_deal", "abc"], "a whole number must stand there"),
-        (["deals.get_deal", "1", "2"], "nothing is called for by '2'"),
+        (["deals.get_deal", "1", "2"], "'2' is one word too many"),
         (["deals.get_deals", "statu=open"], "Did you mean status"),
         (["deals.get_deal", "1", "--all"], "gives no list"),
         (["deals.update_deal", "1", "is_archived=maybe"], "true or false"),
