@@ -11,7 +11,7 @@ from pipeflow.client.auth import Configuration
 from pipeflow.client.client import Client
 from pipeflow.client.definitions import Definitions
 from pipeflow.engine.tokens import Tokens
-from pipeflow.errors import ClientError, ConfigError, NotConnected
+from pipeflow.errors import ClientError, ConfigError, NotConnected, Skip
 from pipeflow.settings import Settings
 from pipeflow.store.base import Account, Run, Store
 from pipeflow.store.connect import account_of, connect, disconnect, settle_acting
@@ -119,6 +119,19 @@ class Accounts:
         """Give the account that acts for a company; None where none is connected."""
         await self.connected()
         return self._acting.get(company)
+
+    async def missing(self, company: int) -> NotConnected | Skip:
+        """Say what becomes of a run that needs an account where none is connected.
+
+        It waits; but where everybody at the company uninstalled the app, it is over: nobody there wants it any more.
+        """
+        self.forget()
+        mine = [
+            (account.mode, account.status) for account in await self._store.accounts() if account.company == company
+        ]
+        if mine and all(one == ("oauth", "disconnected") for one in mine):
+            return Skip("its company is not connected any more")
+        return NotConnected(f"Company {company} has no connected account; connect one to go on.")
 
     def client_for(self, account: Account, run: Run | None = None) -> Client:
         """Give a client that acts as `account`; raises NotConnected where its credentials are gone."""

@@ -24,13 +24,15 @@ from pipeflow.engine.retry import Decision, decide
 from pipeflow.engine.runwrites import RunWrites
 from pipeflow.engine.threads import in_thread, leave_if_forked
 from pipeflow.engine.writes import Ledger
-from pipeflow.errors import NotConnected, StoreUnavailable
+from pipeflow.errors import StoreUnavailable
 from pipeflow.events import Event, FieldNames, Payload, build_event, normalise
 from pipeflow.injection import Argument
 from pipeflow.registry import Handler, Job, logger_of
 from pipeflow.store.base import Account, Closing, Run, Store, StoredEvent
 
 AGAIN_SECONDS = 1.0
+
+_OF_ACCOUNT = frozenset({"account", "client"})
 
 log = logging.getLogger("pipeflow.engine")
 
@@ -105,6 +107,8 @@ class Executor:
     async def _call(self, entry: Handler | Job, run: Run, stored: StoredEvent, limit: asyncio.Timeout) -> str | None:
         """Call the function; give why it was skipped, if its predicate says so."""
         account = await self._accounts.acting(run.company)
+        if account is None and not _OF_ACCOUNT.isdisjoint(entry.arguments.values()):
+            raise await self._accounts.missing(run.company)
         payload = None if stored.source == "tick" else normalise(stored.raw)
         fields = await self._fields.for_event(run.company, payload, entry)
         event = _event_of(stored, payload, account, run, fields)
@@ -152,8 +156,7 @@ class Executor:
             return replace(run, _memory=self._memory if self._dry_run is None else None)
         if wanted == "logger":
             return logger_of(entry)
-        if account is None:
-            raise NotConnected(f"Company {run.company} has no connected account; connect one to go on.")
+        assert account is not None  # noqa: S101  # `_call` asked for it
         if wanted == "account":
             return account
         client = self._accounts.client_for(account, run)

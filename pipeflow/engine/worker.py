@@ -130,9 +130,13 @@ class Engine:
         await self._ledger.end()
 
     async def go_on(self, company: int) -> None:
-        """Let a company's runs start again, those too that found it not connected: its accounts have changed."""
+        """Let a company's runs start again, those too that found it not connected: its accounts have changed.
+
+        Those of a company that is gone for good start, too: that ends them.
+        """
         self._accounts.forget()
-        if await self._accounts.acting(company) is None:
+        acting = await self._accounts.acting(company)
+        if acting is None and isinstance(await self._accounts.missing(company), NotConnected):
             return
         wanted = RunFilter(limit=0, company=company, status="pending", error=NotConnected.__name__)
         waiting = [run.id for run in await self._store.runs(wanted) if run.due_at is not None]

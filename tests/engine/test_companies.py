@@ -17,7 +17,7 @@ from pipeflow.client.transport import close_connections
 from pipeflow.registry import load
 from pipeflow.sandbox import Sandbox, running
 from pipeflow.settings import Settings
-from pipeflow.store.base import Account, EventFilter, RunFilter
+from pipeflow.store.base import Account, EventFilter, Run, RunFilter
 from pipeflow.store.connect import disconnect
 
 from .oauth_world import KEY, World, settings_for
@@ -87,6 +87,13 @@ class Town(World):
         async with asyncio.timeout(15):
             while len(await self.ticks(account, "often")) < number:
                 await asyncio.sleep(0.05)
+
+    async def until_runs(self, status: str, error: str) -> list[Run]:
+        """Wait until there are runs of the recipe's handler of this status, with this error."""
+        async with asyncio.timeout(15):
+            while not (found := await self.store.runs(RunFilter(handler="towns.sign", status=status, error=error))):
+                await asyncio.sleep(0.05)
+        return found
 
 
 async def until(there: Callable[[], Any], what: str) -> None:
@@ -177,13 +184,20 @@ async def test_trouble_of_one_company_stops_no_other(town: Town, trouble: str) -
     town.change_deal(first)
     town.change_deal(second)
     await until(lambda: town.notes(second), "a note in the other company")
-    async with asyncio.timeout(15):
-        while not (runs := await town.store.runs(RunFilter(company=first.company, handler="towns.sign"))) or (
-            runs[0].error is None
-        ):
-            await asyncio.sleep(0.05)
+    runs = await town.until_runs("pending", error="")
     assert [(run.status, run.attempts) for run in runs] == [("pending", 0)]
     assert town.notes(first) == []
+
+
+async def test_runs_of_a_company_that_uninstalled_are_over(town: Town) -> None:
+    account = await town.connect()
+    await town.begin()
+    town.revoke(account)
+    town.change_deal(account)
+    await town.until_runs("pending", error="NotConnected")
+    await disconnect(town.store, account.id, "uninstalled", town.sandbox.clock.seconds())
+    (over,) = await town.until_runs("skipped", error="not connected any more")
+    assert over.company == account.company
 
 
 async def test_an_admin_who_connects_later_takes_over_and_no_change_comes_twice(town: Town) -> None:
