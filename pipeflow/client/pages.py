@@ -92,11 +92,11 @@ class Page(Generic[T]):
         self._most = most
 
     def take(self, most: int) -> Page[T]:
-        """Stop after so many records."""
+        """Stop after so many records; awaited, a page of at most so many."""
         return Page(self._send, self._operation, self._item, self._arguments, most, tell=self._tell)
 
     def __await__(self) -> Generator[Any, None, OnePage[T]]:
-        return self._fetch(self._arguments).__await__()
+        return self._one().__await__()
 
     def __repr__(self) -> str:
         return f"<{self._operation.attribute}, not fetched: await it for one page, or loop over it with async for>"
@@ -113,6 +113,12 @@ class Page(Generic[T]):
                 yield record
             if self._most is not None and seen >= self._most:
                 return
+
+    async def _one(self) -> OnePage[T]:
+        page = await self._fetch(self._arguments if self._most is None else self._largest_pages())
+        if self._most is not None:
+            del page.data[max(self._most, 0) :]
+        return page
 
     async def _pages(self) -> AsyncIterator[OnePage[T]]:
         """Fetch page after page; stops where Pipedrive sends us round in circles."""
@@ -144,13 +150,12 @@ class Page(Generic[T]):
         return OnePage(data, response, _next(more, len(data)))
 
     def _largest_pages(self) -> Mapping[str, Any]:
-        """Ask for as many records a page as there may be: a call costs the same."""
-        if self._arguments.get("limit", UNSET) is not UNSET:
-            return self._arguments
+        """Ask for as many records a page as are wanted and may be: a call costs the same."""
         limit = next((p for p in self._operation.parameters if p.wire == "limit"), None)
         if limit is None:
             return self._arguments
-        largest = limit.schema.get("maximum", LARGEST_PAGE)
+        given = self._arguments.get("limit", UNSET)
+        largest = given if isinstance(given, int) else limit.schema.get("maximum", LARGEST_PAGE)
         return {**self._arguments, "limit": min(largest, self._most or largest)}
 
 

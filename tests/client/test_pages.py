@@ -220,6 +220,13 @@ async def test_take_that_ends_with_a_page_asks_for_no_further_one() -> None:
     assert [deal.id async for deal in pipedrive.client.deals.get_deals(limit=2).take(2)] == [1, 2]
 
 
+async def test_take_awaited_is_a_page_of_at_most_so_many() -> None:
+    pipedrive = Pipedrive(page(1, 2, next_cursor="abc"), page(1, 2, 3))
+    assert [deal.id for deal in await pipedrive.client.deals.get_deals(status="open").take(2)] == [1, 2]
+    assert pipedrive.asked == [{"status": "open", "limit": "2"}]
+    assert [user.id for user in await pipedrive.client.users.get_users().take(2)] == [1, 2]
+
+
 async def test_leaving_a_loop_asks_for_no_more() -> None:
     pipedrive = Pipedrive(page(1, 2, next_cursor="abc"))
     async for _ in pipedrive.client.deals.get_deals():
