@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ import pytest
 from pipeflow.sandbox import Sandbox, running
 
 PATIENCE = 10.0
+# Everything here is plain HTTP; without this each client reads the system's certificates.
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass
@@ -85,7 +88,7 @@ async def api(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
 async def opened(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         running(sandbox) as url,
-        httpx.AsyncClient(base_url=url, headers={"x-api-token": sandbox.api_token}) as client,
+        httpx.AsyncClient(base_url=url, headers={"x-api-token": sandbox.api_token}, verify=PLAIN) as client,
     ):
         yield client
 

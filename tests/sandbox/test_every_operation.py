@@ -11,6 +11,7 @@ import pytest
 
 from pipeflow import catalog
 from pipeflow.sandbox import Sandbox, create_app
+from tests.sandbox.conftest import PLAIN
 from tests.sandbox.shaped import body_of, filled, needs, path_of, wrongs
 
 OPERATIONS = [one for one in catalog.operations() if one.alias_of is None]
@@ -62,7 +63,9 @@ class Desk:
 async def desk() -> AsyncIterator[Desk]:
     sandbox = Sandbox(seed=1, deals=8, check_reachable=False)
     transport, headers = httpx.ASGITransport(create_app(sandbox)), {"x-api-token": sandbox.api_token}
-    async with httpx.AsyncClient(transport=transport, base_url="http://sandbox", headers=headers) as client:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://sandbox", headers=headers, verify=PLAIN
+    ) as client:
         yield Desk(client, sandbox)
 
 

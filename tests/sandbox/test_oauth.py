@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from pipeflow.sandbox import CLIENT_ID, CLIENT_SECRET, Sandbox
-from tests.sandbox.conftest import Receiver, data, opened, subscribe
+from tests.sandbox.conftest import PLAIN, Receiver, data, opened, subscribe
 
 HOUR, DAY = 3600.0, 86400.0
 BASIC = (CLIENT_ID, CLIENT_SECRET)
@@ -28,7 +28,7 @@ async def sandbox(receiver: Receiver) -> Sandbox:
 @pytest.fixture
 async def web(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
     """A browser or an app: no API token."""
-    async with opened(sandbox) as api, httpx.AsyncClient(base_url=api.base_url) as client:
+    async with opened(sandbox) as api, httpx.AsyncClient(base_url=api.base_url, verify=PLAIN) as client:
         yield client
 
 
@@ -382,6 +382,6 @@ async def test_grants_survive_a_restart(web: httpx.AsyncClient, sandbox: Sandbox
     Saver(sandbox, tmp_path / "state.json").save()
     again = Sandbox(seed=1, companies=2, deals=6, scale=0)
     restore(again, tmp_path / "state.json")
-    async with opened(again) as api, httpx.AsyncClient(base_url=api.base_url) as other:
+    async with opened(again) as api, httpx.AsyncClient(base_url=api.base_url, verify=PLAIN) as other:
         assert (await me(other, tokens)).status_code == 200
         assert (await refresh(other, tokens["refresh_token"])).status_code == 200
