@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeflow.errors import ConfigError
 
 PACKAGE = "recipes"
+_NOTHING = "There is no recipe at {}: name a folder, a file or a dotted module."
 
 
 def import_recipes(target: str | Path) -> None:
@@ -24,8 +25,8 @@ def import_recipes(target: str | Path) -> None:
             _load_folder(path.resolve())
         elif path.is_file():
             _load_file(path.resolve())
-        elif path.suffix == ".py" or "/" in str(target):
-            raise ConfigError(f"There is no recipe at {target}: name a folder, a file or a dotted module.")
+        elif path.suffix == ".py" or not all(part.isidentifier() for part in str(target).split(".")):
+            raise ConfigError(_NOTHING.format(target))
         else:
             _load_module(str(target))
 
@@ -53,12 +54,22 @@ def _load_folder(folder: Path) -> None:
             f"There are no recipes in {folder}: put a .py file with a handler there (`pipeflow new NAME`)."
         )
     for file in files:
+        _check_name(file)
         _import(".".join((PACKAGE, *file.relative_to(folder).with_suffix("").parts)), file)
 
 
 def _load_file(file: Path) -> None:
+    _check_name(file)
     _make_package(file.parent)
     _import(f"{PACKAGE}.{file.stem}", file)
+
+
+def _check_name(file: Path) -> None:
+    """Refuse a file that Python cannot import by the name it would have."""
+    if file.suffix != ".py" or "." in file.stem:
+        raise ConfigError(f"{file} cannot be imported by its name: call it {file.name.split('.')[0]}.py, for instance.")
+    if file.with_suffix("").is_dir() and any(file.with_suffix("").rglob("*.py")):
+        raise ConfigError(f"{file} and the folder beside it have one name; rename one of them.")
 
 
 def _load_module(dotted: str) -> None:
@@ -85,7 +96,14 @@ def _import(name: str, file: Path | None) -> None:
     except ConfigError:
         raise
     except SyntaxError as wrong:
-        raise ConfigError(f"{wrong.filename}:{wrong.lineno}: {wrong.msg}") from wrong
+        place = f"{wrong.filename}:{wrong.lineno}" if wrong.filename else str(file or name)
+        raise ConfigError(f"{place}: {wrong.msg}") from wrong
+    except ModuleNotFoundError as wrong:
+        if file is None and wrong.name is not None and (name == wrong.name or name.startswith(f"{wrong.name}.")):
+            raise ConfigError(_NOTHING.format(name)) from wrong
+        raise ConfigError(f"{_place(wrong, file)}: {type(wrong).__name__}: {wrong}") from wrong
+    except SystemExit as wrong:
+        raise ConfigError(f"{_place(wrong, file)}: it ends the program (SystemExit) while it is imported.") from wrong
     except Exception as wrong:  # whatever a recipe raises while it is imported stops the start
         raise ConfigError(f"{_place(wrong, file)}: {type(wrong).__name__}: {wrong}") from wrong
 

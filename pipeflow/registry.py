@@ -130,9 +130,12 @@ def on(
     within a record, `ignore_self=False` lets the handler hear what it wrote itself, `timeout` is seconds for one
     attempt, `concurrency` how many attempts of this handler run at once. Raises ConfigError, naming file and line.
     """
+    if patterns and callable(patterns[0]):
+        raise ConfigError(f"{_where(patterns[0])}: @on needs a pattern, such as @on('deal.updated').")
 
     def register(function: F) -> F:
         where = _where(function)
+        _check_function(function, where)
         if not patterns:
             raise ConfigError(f"{where}: @on needs a pattern, such as @on('deal.updated').")
         for pattern in patterns:
@@ -141,6 +144,8 @@ def on(
             raise ConfigError(
                 f"{where}: when= takes a predicate, such as changed('stage_id') or record(lambda deal: …)."
             )
+        if concurrency is not None and not (isinstance(concurrency, int) and concurrency >= 1):
+            raise ConfigError(f"{where}: concurrency={concurrency!r} lets nothing run; write a whole number from 1.")
         arguments, record_types = arguments_of(function, where)
         check_records(record_types, patterns, where)
         file, line = _place(function)
@@ -152,7 +157,7 @@ def on(
                 when=when,
                 ordered=ordered,
                 ignore_self=ignore_self,
-                timeout=float(timeout),
+                timeout=_seconds(timeout, where),
                 concurrency=concurrency,
                 arguments=arguments,
                 record_types=record_types,
@@ -172,6 +177,8 @@ def every(interval: str | timedelta, *, name: str | None = None, timeout: float 
 
     Due times are multiples of the interval since 1970 UTC. Raises ConfigError, naming file and line.
     """
+    if callable(interval):
+        raise ConfigError(f"{_where(interval)}: @every needs an interval, such as @every('5 minutes').")
 
     def register(function: F) -> F:
         seconds = seconds_of(interval, _where(function))
@@ -191,6 +198,8 @@ def cron(
     `timezone` is an IANA name, or `"account"` for the zone of the account's user; without it UTC. Raises ConfigError,
     naming file and line.
     """
+    if callable(expression):
+        raise ConfigError(f"{_where(expression)}: @cron needs an expression, such as @cron('0 8 * * MON-FRI').")
 
     def register(function: F) -> F:
         check_cron(expression, timezone, _where(function))
@@ -219,7 +228,9 @@ def _job(
     cron: str | None = None,
     timezone: str | None = None,
 ) -> Job:
-    arguments, _ = arguments_of(function, _where(function))
+    where = _where(function)
+    _check_function(function, where)
+    arguments, _ = arguments_of(function, where)
     file, line = _place(function)
     return Job(
         name=name or _name(function),
@@ -227,13 +238,27 @@ def _job(
         every=every,
         cron=cron,
         timezone=timezone,
-        timeout=float(timeout),
+        timeout=_seconds(timeout, where),
         arguments=arguments,
         is_async=inspect.iscoroutinefunction(function),
         file=file,
         line=line,
         summary=_summary(function),
     )
+
+
+def _check_function(function: Any, where: str) -> None:
+    """Refuse what would be called without doing its work: a class, a generator, anything but a plain function."""
+    if not inspect.isroutine(function):
+        raise ConfigError(f"{where}: only a plain function can be decorated: write `async def`, outside of any class.")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigError(f"{where}: it has a `yield`, so that nobody would run its lines; await things instead.")
+
+
+def _seconds(timeout: Any, where: str) -> float:
+    if isinstance(timeout, int | float) and timeout > 0:
+        return float(timeout)
+    raise ConfigError(f"{where}: timeout={timeout!r} is no time an attempt could take; write seconds above 0.")
 
 
 def _place(function: Callable[..., Any]) -> tuple[str, int]:
@@ -243,7 +268,8 @@ def _place(function: Callable[..., Any]) -> tuple[str, int]:
 
 def _where(function: Callable[..., Any]) -> str:
     file, line = _place(function)
-    return f"{Path(file).name}:{line}: {getattr(function, '__name__', function)}"
+    place = f"{Path(file).name}:{line}" if line else getattr(function, "__module__", "a recipe")
+    return f"{place}: {getattr(function, '__name__', function)}"
 
 
 def _name(function: Callable[..., Any]) -> str:

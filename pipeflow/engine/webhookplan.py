@@ -99,7 +99,7 @@ def plan(found: Sequence[PipedriveWebhook], wanted: Collection[Need], want: Want
             made.keep.append(row)
             continue
         made.lost = made.lost or (why is not None and row.id in want.known)
-        made.remove.append(Removal(row, why or ("is there twice" if need in needs else "no handler needs it")))
+        made.remove.append(Removal(row, why or ("is there twice" if need in needs else "is needed by no handler")))
     made.add = sorted(missing)
     seen = {int(one.id or 0) for one in ours}
     made.lost = made.lost or bool(missing and want.known - seen)

@@ -71,6 +71,8 @@ def test_what_is_loaded_does_not_register_elsewhere(tmp_path: Path) -> None:
         ("x = 1\n\nx.y\n", "broken.py:3", "AttributeError"),
         ("def f(:\n", "broken.py:1", "invalid syntax"),
         ("import json\n\njson.loads('{')\n", "broken.py:3", "JSONDecodeError"),
+        ("import sys\n\nsys.exit(3)\n", "broken.py:3", "ends the program"),
+        ("x = 'a\0b'\n", "broken.py", "null bytes"),
         ("from recipes.fine import nobody\n", "broken.py:1", "cannot import name 'nobody'"),
     ],
 )
@@ -92,5 +94,27 @@ def test_an_empty_folder_and_a_missing_file_say_what_to_do(tmp_path: Path) -> No
         load(tmp_path)
     with pytest.raises(ConfigError, match="There is no recipe at"):
         load(tmp_path / "missing.py")
-    with pytest.raises(ConfigError, match="No module named 'no_such_module'"):
+    with pytest.raises(ConfigError, match="There is no recipe at no_such_module"):
         load("no_such_module")
+
+
+@pytest.mark.parametrize("target", ["nowhere", "nowhere.at_all", "no where", ".hidden", "one.txt"])
+def test_what_is_no_recipe_is_refused_with_what_may_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(ConfigError, match=r"There is no recipe at .*: name a folder, a file or a dotted module"):
+        load(target)
+
+
+def test_files_that_python_cannot_import_by_their_names_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "dots", **{"v1.2": HANDLER})
+    with pytest.raises(ConfigError, match=r"v1\.2\.py cannot be imported by its name: call it v1\.py"):
+        load(tmp_path / "dots")
+    (tmp_path / "plain").write_text(HANDLER)
+    with pytest.raises(ConfigError, match=r"plain cannot be imported by its name: call it plain\.py"):
+        load(tmp_path / "plain")
+    write(tmp_path / "twice", sales=HANDLER, sales__won=HANDLER)
+    with pytest.raises(ConfigError, match=r"sales\.py and the folder beside it have one name"):
+        load(tmp_path / "twice")

@@ -225,6 +225,13 @@ def test_annotations_that_nobody_can_serve_are_refused_with_what_may_stand_there
         ("@on()", "@on needs a pattern"),
         ("@on('deal.won', when='stage_id')", "when= takes a predicate"),
         ("@on('deal.won', when=lambda event: True)", "when= takes a predicate"),
+        ("@on", "@on needs a pattern"),
+        ("@every", "@every needs an interval"),
+        ("@cron", "@cron needs an expression"),
+        ("@on('deal.won', concurrency=0)", "concurrency=0 lets nothing run"),
+        ("@on('deal.won', timeout=0)", "timeout=0 is no time"),
+        ("@on('deal.won', timeout='5')", "timeout='5' is no time"),
+        ("@every('hour', timeout=-1)", "timeout=-1 is no time"),
         ("@every('soon')", "no interval; write '5 minutes'"),
         ("@every('0 seconds')", "at least a second"),
         ("@cron('0 8 * *')", "no cron expression; write five fields"),
@@ -241,3 +248,21 @@ def test_decorators_that_cannot_work_are_refused_at_import(tmp_path: Path, decor
     said = refused(tmp_path, f"{decorator}\ndef work(event: Event) -> None: ...\n")
     assert hint in said
     assert "rules.py:6: work" in said
+
+
+@pytest.mark.parametrize("decorator", ["@on('deal.won')", "@every('hour')", "@cron('0 8 * * *')"])
+@pytest.mark.parametrize(
+    ("work", "hint"),
+    [
+        ("class work:\n    pass\n", "only a plain function"),
+        ("def work(event: Event):\n    yield\n", "has a `yield`"),
+        ("async def work(event: Event):\n    yield\n", "has a `yield`"),
+    ],
+)
+def test_what_would_be_called_without_doing_its_work_is_refused_at_import(
+    tmp_path: Path, decorator: str, work: str, hint: str
+) -> None:
+    said = refused(tmp_path, f"{decorator}\n{work}")
+    assert hint in said
+    assert "rules" in said
+    assert "work" in said
