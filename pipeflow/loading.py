@@ -55,6 +55,7 @@ def _load_folder(folder: Path) -> None:
         )
     for file in files:
         _check_name(file)
+    for file in files:
         _import(".".join((PACKAGE, *file.relative_to(folder).with_suffix("").parts)), file)
 
 
