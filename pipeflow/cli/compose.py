@@ -237,6 +237,20 @@ def ownership_of(store: Store) -> Ownership | None:
     return HandedOut(store)
 
 
+async def several_workers(store: Store) -> int | None:
+    """Count the workers that are alive on PostgreSQL; None where one process owns a file."""
+    from pipeflow.store.sqlite import SQLiteStore
+
+    if isinstance(store, SQLiteStore):
+        return None
+    from pipeflow.engine.ownership import STALLED
+    from pipeflow.store.postgres import PostgresStore
+    from pipeflow.store.postgres_jobs import Jobs
+
+    assert isinstance(store, PostgresStore)  # noqa: S101 - there are these two
+    return await Jobs(store.database).workers(STALLED)
+
+
 async def look_at_fields(engine: Engine, registry: Registry, company: int | None = None) -> None:
     """Fetch the companies' custom fields anew and warn of predicates that name a field which is not there."""
     for sentence in await engine.fields.look(registry.handlers.values(), company):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,16 +25,18 @@ def doctor(
 
     Exit code 1 when something is wrong, with what to do about it.
     """
-    from pipeflow.cli.compose import reading_settings, run_async, settings_trouble
+    from pipeflow.cli.compose import run_async, settings_trouble
     from pipeflow.cli.output import print_table, say
     from pipeflow.settings import describe
 
-    settings = reading_settings(of_sandbox)
+    settings, wrong = _read_settings(of_sandbox)
+    has_store = not wrong
     say("Settings")
     print_table(("variable", "value", "meaning"), describe(settings), empty="")
-    wrong = [] if of_sandbox else settings_trouble(settings)
+    wrong += [] if of_sandbox else settings_trouble(settings)
+    wrong += _look_at_several_machines(settings)
     wrong += _look_at_recipes(recipes)
-    wrong += run_async(_look_at_store(settings))
+    wrong += run_async(_look_at_store(settings)) if has_store else []
     if not wrong:
         say("\nAll is well.")
         return
@@ -39,6 +44,34 @@ def doctor(
     for number, sentence in enumerate(wrong, start=1):
         say(f"{number:>3}. {sentence}")
     raise typer.Exit(1)
+
+
+def _read_settings(of_sandbox: bool) -> tuple[Settings, list[str]]:
+    """Read the settings; on a platform without a disk that lasts, as if there were the database that it needs."""
+    from pipeflow.cli.compose import load_settings, reading_settings
+    from pipeflow.errors import ConfigError
+
+    try:
+        return reading_settings(of_sandbox), []
+    except ConfigError as error:
+        if "DYNO" not in os.environ:
+            raise
+        return load_settings(of_sandbox, database_url="postgresql://not-set-yet"), [str(error)]
+
+
+def _look_at_several_machines(settings: Settings) -> list[str]:
+    """Say what is missing where the store is on PostgreSQL, and processes share nothing else."""
+    if settings.sqlite_path is not None:
+        return []
+    wrong = []
+    if settings.secret_key is None:
+        wrong.append(
+            "PIPEFLOW_SECRET_KEY is not set; with PostgreSQL all processes need the same one. "
+            "`python -c 'import secrets; print(secrets.token_urlsafe(32))'` makes one."
+        )
+    if not (find_spec("psycopg") and find_spec("procrastinate")):
+        wrong.append("PostgreSQL needs more packages: pip install 'pipeflow[postgres]'.")
+    return wrong
 
 
 def _look_at_recipes(recipes: str) -> list[str]:
@@ -84,6 +117,7 @@ async def _look_at_store(settings: Settings) -> list[str]:
         say(f"{shown}: " + ", ".join(f"{number} {name}" for name, number in counts.items()))
         dead = counts.get("dead", 0)
         wrong = [f"{dead} runs are dead: `pipeflow runs --status dead` lists them."] if dead else []
+        wrong += await _look_at_workers(store, counts)
         return wrong + await _look_at_waits(store) + await _look_at_accounts(store)
     finally:
         await store.close()
@@ -101,6 +135,20 @@ async def _look_at_waits(store: Store) -> list[str]:
     if not parked:
         return []
     return [f"Parked, as it looks like a loop: {len(parked)} of the lanes; `pipeflow runs --parked` lists them."]
+
+
+async def _look_at_workers(store: Store, counts: Mapping[str, int]) -> list[str]:
+    from pipeflow.cli.compose import several_workers
+    from pipeflow.cli.output import say
+
+    workers = await several_workers(store)
+    if workers is None:
+        return []
+    say(f"workers alive: {workers}")
+    waiting = counts["undispatched"] + counts["pending"]
+    if workers or not waiting:
+        return []
+    return [f"{waiting} events and runs wait, and no worker is there: `pipeflow run recipes/ --only worker`."]
 
 
 async def _look_at_accounts(store: Store) -> list[str]:
