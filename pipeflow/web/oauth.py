@@ -16,7 +16,7 @@ import secrets
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -29,7 +29,7 @@ from pipeflow.store.connect import Grant, account_of, connect, disconnect, lives
 from pipeflow.vault import Vault
 from pipeflow.web import oauth_pages as pages
 
-INSTALL, CALLBACK, CONNECTED = pages.INSTALL, "/oauth/callback", "/oauth/connected"
+INSTALL, CALLBACK, CONNECTED = "/oauth/install", "/oauth/callback", "/oauth/connected"
 COOKIE = "pipeflow_install"
 STATE_SECONDS = 300
 PATIENCE = 30.0
@@ -86,7 +86,7 @@ class OAuthRoutes:
             COOKIE,
             browser,
             max_age=STATE_SECONDS,
-            path="/oauth",
+            path=urlsplit(self._at("/oauth")).path,
             secure=self._redirect_uri.startswith("https:"),
             httponly=True,
             samesite="lax",
@@ -101,7 +101,7 @@ class OAuthRoutes:
         if not asked.get("code"):
             return _page(pages.stale(), 400)
         if not asked.get("state"):
-            return RedirectResponse(INSTALL, 303, _HEADERS)
+            return RedirectResponse(self._at(INSTALL), 303, _HEADERS)
         if not self._began_here(asked["state"], request.cookies.get(COOKIE, "")):
             return _page(pages.stale(), 400)
         try:
@@ -118,7 +118,7 @@ class OAuthRoutes:
         log.info("%s is connected, as %s", company, account.name, extra={"company": account.company})
         told = json.dumps([company, account.name])
         about = self._vault.sign("oauth-connected", told, self._clock() + STATE_SECONDS)
-        return RedirectResponse(f"{CONNECTED}?{urlencode({'about': about})}", 303, _HEADERS)
+        return RedirectResponse(f"{self._at(CONNECTED)}?{urlencode({'about': about})}", 303, _HEADERS)
 
     async def connected(self, request: Request) -> Response:
         """Say that it worked."""
@@ -204,7 +204,10 @@ class OAuthRoutes:
 
     @property
     def _redirect_uri(self) -> str:
-        return f"{self._settings.public_url or ''}{CALLBACK}"
+        return self._at(CALLBACK)
+
+    def _at(self, path: str) -> str:
+        return f"{self._settings.public_url or ''}{path}"
 
 
 def _page(html: str, status: int = 200) -> Response:

@@ -9,7 +9,8 @@ STYLE = (
     "h1{font-size:1.7rem;line-height:1.25}a.button{display:inline-block;padding:.6rem 1.1rem;border-radius:.4rem;"
     "background:#1f5f3a;color:#fff;text-decoration:none}small{color:#5a6675}"
 )
-INSTALL = "/oauth/install"
+INSTALL = "install"
+"""The way to connect, as seen from the other addresses under `/oauth/`, wherever a proxy puts them."""
 
 
 def page(title: str, *sentences: str, button: str = "") -> str:

@@ -111,7 +111,7 @@ class Watch:
         back = await browser.post(asked, data={**form, "decision": "allow", "account": f"{domain}/0"})
         self.look()
         came = await browser.get(back.headers["location"])
-        page = await browser.get(f"http://127.0.0.1:{self.port}{came.headers['location']}")
+        page = await browser.get(came.headers["location"])
         with (self.folder / "pages.log").open("a") as log:
             log.write(f"{came.headers['location']}\n{came.text}\n{page.text}\n")
         self.look()
