@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from pipeflow import catalog
 from pipeflow.sandbox.answers import Answer, unknown_method
 from pipeflow.sandbox.routing import Call
+from pipeflow.sandbox.shelf import laid_over, shelve
 
 DEEP: Final = 5
 TEXTS: Final = {
@@ -20,7 +21,7 @@ TEXTS: Final = {
 
 
 def anything(call: Call) -> Answer:
-    """Answer by the schema alone; what was written is shown where the answer has room for it."""
+    """Answer by the schema alone; what was written is kept, and shown where the answer has room for it."""
     operation = call.operation
     if operation is None:
         return unknown_method()
@@ -29,20 +30,20 @@ def anything(call: Call) -> Answer:
     generation: Literal["v1", "v2"] = "v2" if call.generation == "v2" else "v1"
     body = sample(catalog.response(operation.id), generation)
     if isinstance(body, dict):
-        _fill(call, body)
+        _fill(call, operation, body)
     return Answer(body, 201 if operation.method == "POST" else 200)
 
 
-def _fill(call: Call, body: dict[str, Any]) -> None:
+def _fill(call: Call, operation: catalog.Operation, body: dict[str, Any]) -> None:
     if "success" in body:
         body["success"] = True
     additional = body.get("additional_data")
     if isinstance(additional, dict):
         _last_page(call, additional)
-    data = body.get("data")
-    if isinstance(data, dict):
-        told = {**call.fields, **({"id": call.id(len(call.path) - 1)} if call.path else {})}
-        data |= {name: value for name, value in told.items() if name in data and type(value) is type(data[name])}
+    told = {**call.fields, **({"id": call.id(len(call.path) - 1)} if call.path else {})}
+    data = shelve(call, operation, laid_over(body.get("data"), told))
+    if "data" in body:
+        body["data"] = data
 
 
 def _last_page(call: Call, additional: dict[str, Any]) -> None:

@@ -167,3 +167,36 @@ async def test_odd_values_are_taken_or_refused_and_break_nothing() -> None:
                 assert (await at.client.get(f"/v1/{resource}?limit=500")).is_success
                 if resource not in ("notes", "leads"):
                     assert (await at.client.get(f"/api/v2/{resource}?limit=500")).is_success
+
+
+@pytest.mark.parametrize(
+    ("collection", "values", "changed"),
+    [
+        ("/v1/callLogs", {"to_phone_number": "+3725550100", "outcome": "connected"}, None),
+        ("/v1/organizationRelationships", {"type": "parent"}, {"type": "related"}),
+        ("/v1/roles", {"name": "Sales"}, {"name": "Sales, north"}),
+        ("/api/v2/deals/1/discounts", {"description": "Spring", "amount": 5, "type": "amount"}, {"amount": 7.5}),
+        ("/api/v2/products/1/variations", {"name": "Blue"}, {"name": "Red"}),
+    ],
+)
+async def test_what_has_no_handler_of_its_own_is_kept_as_it_was_written(
+    collection: str, values: dict[str, Any], changed: dict[str, Any] | None
+) -> None:
+    query = {"org_id": 1} if "Relationships" in collection else {}
+    async with desk() as at:
+        operation = next(
+            one for one in OPERATIONS if one.method == "POST" and one.path.replace("{id}", "1") == collection
+        )
+        made = (await at.send(operation, **values)).json()["data"]
+        listed = (await at.client.get(collection, params=query)).json()["data"]
+        assert [one["id"] for one in listed] == [made["id"]]
+        assert {name: listed[0][name] for name in values if name in listed[0]}.items() <= values.items()
+        if changed:
+            verb = "PATCH" if "/v2/" in collection else "PUT"
+            answer = await at.client.request(verb, f"{collection}/{made['id']}", json=changed)
+            assert answer.is_success, answer.text
+            listed = (await at.client.get(collection, params=query)).json()["data"]
+            assert {name: listed[0][name] for name in changed} == changed
+        await at.client.delete(f"{collection}/{made['id']}")
+        assert (await at.client.get(collection, params=query)).json()["data"] == []
+        assert (await at.client.delete(f"{collection}/{made['id']}")).status_code == 404
