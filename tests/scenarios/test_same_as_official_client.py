@@ -63,9 +63,9 @@ PAIRS = [
         lambda c, k: c.deals.get_deal(1, include_fields="notes_count"),
     ),
     Pair(
-        "v2.DealsApi.updateDeal({id: 1, UpdateDealRequest: {value: 0, title: '', person_id: null,"
+        "v2.DealsApi.updateDeal({id: 1, UpdateDealRequest: {value: 0, label_ids: [], person_id: null,"
         " is_archived: false}})",
-        lambda c, k: c.deals.update_deal(1, value=0, title="", person_id=None, is_archived=False),
+        lambda c, k: c.deals.update_deal(1, value=0, label_ids=[], person_id=None, is_archived=False),
     ),
     Pair("v2.DealsApi.updateDeal({id: 2})", lambda c, k: c.deals.update_deal(2)),
     Pair(
