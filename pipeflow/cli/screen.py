@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pipeflow.engine.webhooks import WebhookChanges
 
 LINES_A_SECOND = 40
+NAMED = 8
+"""Accounts that the first screen names."""
 
 log = logging.getLogger("pipeflow.run")
 
@@ -93,10 +95,11 @@ async def _facts(service: Service, changes: WebhookChanges | None, sandbox: bool
     from pipeflow.cli.compose import shown_database
 
     settings, registry = service.settings, service.registry
-    accounts = [
-        f"{account.company_name or account.company}, as {account.name or account.user_id}"
-        for account in await service.accounts.connected()
-    ] or ["no account yet"]
+    connected = await service.accounts.connected()
+    accounts = [f"{one.company_name or one.company}, as {one.name or one.user_id}" for one in connected[:NAMED]]
+    accounts = accounts or ["no account yet"]
+    if len(connected) > NAMED:
+        accounts.append(f"and {len(connected) - NAMED} more accounts: `pipeflow accounts` lists them")
     if settings.client_id is not None:
         accounts.append(f"to connect a company, open {settings.public_url}/oauth/install")
     named = [f"{handler.name} on {', '.join(handler.patterns)}" for handler in registry.handlers.values()]

@@ -6,6 +6,7 @@ through both is stored once. Others' webhooks are never touched.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import secrets
@@ -27,6 +28,7 @@ __all__ = ["WebhookChanges", "WebhookKeeper", "fewest", "is_ours"]
 MADE_AGAIN = "webhooks:made again"
 """The watermark that says when a webhook was last made again that had been missing or broken, in whichever process."""
 ALARM_PAUSE = 300.0
+AT_ONCE = 8
 LEASE_SECONDS = 120.0
 
 log = logging.getLogger("pipeflow.webhooks")
@@ -62,6 +64,8 @@ class WebhookKeeper:
         self._settings = settings
         self._clock = clock
         self._looked_at: dict[int, float] = {}
+        self._looking: dict[int, asyncio.Lock] = {}
+        self._at_once = asyncio.Semaphore(AT_ONCE)
         # On SQLite there is one process, which must not wait for the lease that it held before it was killed.
         self._holder = "owner" if settings.sqlite_path is not None else secrets.token_hex(8)
 
@@ -73,31 +77,37 @@ class WebhookKeeper:
     async def sync(self, company: int | None = None) -> WebhookChanges:
         """List, compare, make what is missing, remove what is ours and not needed; others' webhooks stay.
 
-        Of every company, or of one: trouble with one leaves the others alone, and one that another process looks after
-        right now is left to it. Raises ConfigError where Pipedrive cannot
-        reach `PIPEFLOW_PUBLIC_URL`, ClientError where it refuses otherwise, once the others are done.
+        Of every company, several at once, or of one: trouble with one leaves the others alone, and one that another
+        process looks after right now is left to it. Raises ConfigError where Pipedrive cannot reach
+        `PIPEFLOW_PUBLIC_URL`, ClientError where it refuses otherwise, once the others are done.
         """
         changes = WebhookChanges()
         wanted = fewest(self._registry.needs())
         trouble: list[ClientError | ConfigError] = []
-        for account in await self._acting():
-            if company not in (None, account.company):
-                continue
-            lease = f"webhooks:{account.company}"
-            if not await self._store.take_lease(lease, self._holder, self._clock(), LEASE_SECONDS):
-                continue
-            try:
-                await self._carry_out(await self._plan(account, wanted), changes)
-                await self._withdraw(account, changes)
-            except (ClientError, ConfigError) as error:
-                trouble.append(error)
-            finally:
-                await self._store.release_lease(lease, self._holder)
+
+        async def look(account: Account) -> None:
+            async with self._at_once, self._looking.setdefault(account.company, asyncio.Lock()):
+                try:
+                    await self._sync_one(account, wanted, changes)
+                except (ClientError, ConfigError) as error:
+                    trouble.append(error)
+
+        await asyncio.gather(*(look(one) for one in await self._acting() if company in (None, one.company)))
         for further in trouble[1:]:
             log.error("The webhooks of another company could not be looked at either: %s", further)
         if trouble:
             raise trouble[0]
         return changes
+
+    async def _sync_one(self, account: Account, wanted: set[Need], changes: WebhookChanges) -> None:
+        lease = f"webhooks:{account.company}"
+        if not await self._store.take_lease(lease, self._holder, self._clock(), LEASE_SECONDS):
+            return
+        try:
+            await self._carry_out(await self._plan(account, wanted), changes)
+            await self._withdraw(account, changes)
+        finally:
+            await self._store.release_lease(lease, self._holder)
 
     async def _withdraw(self, acting: Account, changes: WebhookChanges) -> None:
         """Remove what accounts of the company made that do not act any more: each change comes once."""

@@ -237,3 +237,10 @@ async def test_jobs_of_a_company_begin_when_it_is_connected_and_end_when_it_is_g
     before = len(await town.ticks(leaving, "often"))
     await town.until_ticks(staying, len(await town.ticks(staying, "often")) + 2)
     assert len(await town.ticks(leaving, "often")) == before
+
+
+async def test_looks_at_the_webhooks_at_the_same_time_make_none_twice(town: Town) -> None:
+    accounts = [await town.connect(company=number) for number in range(3)]
+    keeper = town.service.upkeep
+    await asyncio.gather(keeper.register(), *(keeper.follow(one.company) for one in accounts), keeper.register())
+    assert [len(home.webhooks) for home in town.sandbox.companies.values()] == [1, 1, 1]
