@@ -54,11 +54,12 @@ class Received:
 
 @dataclass
 class Recorder:
-    """What the server got, newest last; the next answers are `answer`."""
+    """What the server got, newest last; the next answers are `answer`, with `headers` (lines of bytes)."""
 
     url: str = ""
     got: list[Received] = field(default_factory=list)
     answer: bytes = EMPTY
+    headers: bytes = b""
     open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = field(default_factory=dict)
 
     @property
@@ -78,7 +79,8 @@ class Recorder:
                 body = await _body(reader, headers)
                 method, target, _ = first.split(" ")
                 self.got.append(Received(method, target, headers, body))
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ")
+                writer.write(b"HTTP/1.1 200 OK\r\n" + self.headers)
+                writer.write(b"content-type: application/json\r\ncontent-length: ")
                 writer.write(b"%d\r\n\r\n%b" % (len(self.answer), self.answer))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
