@@ -62,8 +62,6 @@ def settle_nulls(kind: str, values: dict[str, Any]) -> None:
     """Refuse nulls in what a record must have; a list becomes empty, a value nothing."""
     defaults = DEFAULTS[kind]
     for name, value in values.items():
-        if value == "" and name in ("title", "name"):
-            raise invalid(f"{name}: must not be empty")
         if value is not None or defaults.get(name) is None:
             continue
         if isinstance(defaults[name], list):
