@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -138,3 +139,27 @@ async def test_a_grant_is_sealed_and_not_in_its_repr(store: Store) -> None:
 )
 def test_only_hosts_under_the_configured_domain_are_pipedrives(told: str, configured: str, root: str | None) -> None:
     assert trusted_root(told, configured) == root
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whoever_comes_and_goes_one_account_acts_and_it_is_one_that_can(store: Store, seed: int) -> None:
+    chance = random.Random(seed)
+    admins = {1, 4}
+    for step in range(40):
+        company, user = chance.choice((COMPANY, 7)), chance.randrange(1, 6)
+        rows = [one for one in await store.accounts() if (one.company, one.user_id) == (company, user)]
+        match chance.choice(("connect", "connect", "disconnect", "lose")):
+            case "connect":
+                await connect(store, account(user, company=company, is_admin=user in admins), NOW + step)
+            case "disconnect" if rows:
+                await disconnect(store, rows[0].id, "uninstalled", NOW + step)
+            case "lose" if rows:
+                await need_reconnect(store, rows[0], "gone", NOW + step)
+        for each in (COMPANY, 7):
+            mine = [one for one in await store.accounts() if one.company == each]
+            alive = [one for one in mine if one.status == "connected"]
+            acting = [one for one in mine if one.acting]
+            assert len(acting) <= 1
+            if alive:
+                assert acting[0] in alive
+                assert acting[0].is_admin or not any(one.is_admin for one in alive)
