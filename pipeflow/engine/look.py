@@ -143,14 +143,13 @@ class Look:
         if source.way == "followers" or arguments != source.arguments:
             arguments["limit"] = 1
         begun = 0.0
-        if source.way != "known":
+        if source.way == "whole":
+            async for page in self._whole(source):
+                await self._save(source.kind, _records(page))
+            begun = self.asking.until
+        elif source.way != "known":
             async for page in self.asking.pages(source.operation, arguments):
-                listed = _records(page)
-                if source.way == "whole":
-                    await self._save(source.kind, listed)
-                    begun = self.asking.until
-                    continue
-                moments = [_moment(source, one) or 0.0 for one in listed]
+                moments = [_moment(source, one) or 0.0 for one in _records(page)]
                 begun = self.asking.until if source.way == "followers" else max(moments, default=0.0)
                 break
         await self._move(source, begun)
@@ -219,9 +218,20 @@ class Look:
             reached = firsts[0]
         await self._move(source, reached)
 
+    async def _whole(self, source: Source) -> AsyncIterator[OnePage[dict[str, Any]]]:
+        """Read a list to its end, with what belongs to it."""
+        given = [dict(source.arguments)]
+        if source.each_of is not None:
+            parents, name = source.each_of
+            given = [{name: one["id"]} async for page in self.asking.pages(parents, {}) for one in _records(page)]
+        for operation_id in (source.operation, source.also):
+            for arguments in given if operation_id else ():
+                async for page in self.asking.pages(str(operation_id), arguments):
+                    yield page
+
     async def _compare_whole(self, source: Source) -> None:
         seen: set[str] = set()
-        async for page in self.asking.pages(source.operation, source.arguments):
+        async for page in self._whole(source):
             listed = _records(page)
             seen.update(str(one["id"]) for one in listed)
             await self._tell(source, listed, float("inf"))

@@ -26,7 +26,9 @@ class Source:
     `way`: since, the list takes `updated_since` · newest, it begins with what changed last · whole, it is read to its
     end, and what is missing in it is gone · known, it is asked for the ids we know, for what is missing was deleted ·
     followers, it is read to its end for the number of followers.
-    `name` is that of its watermark; `clock` is the time by which it is sorted; `every` is in seconds.
+
+    `name` is that of its watermark; `clock` is the time by which it is sorted; `every` is in seconds. `also` is another
+    list that belongs to the whole, `each_of` a list of parents, by whose ids it is asked for one after the other.
     """
 
     name: str
@@ -36,11 +38,13 @@ class Source:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     every: float = OFTEN
     clock: Literal["update_time", "add_time"] = "update_time"
+    also: str | None = None
+    each_of: tuple[str, str] | None = None
 
     @property
     def cost(self) -> int:
-        """What one page costs, in API tokens."""
-        return operation(self.operation).cost
+        """What one page costs, in API tokens; with what belongs to it."""
+        return operation(self.operation).cost + (operation(self.also).cost if self.also else 0)
 
     @property
     def is_slow(self) -> bool:
@@ -51,6 +55,7 @@ class Source:
 _OLDEST_FIRST = {"sort_by": "update_time", "sort_direction": "asc"}
 _LATEST_ADDED = {"sort_by": "add_time", "sort_direction": "desc"}
 _DEAL_STATUS = "open,won,lost,deleted"
+_BOARDS = "v2.ProjectBoardsApi.getProjectsBoards"
 
 
 def _followers(noun: str, operation_id: str) -> Source:
@@ -76,9 +81,10 @@ SOURCES: tuple[Source, ...] = (
     Source("pipeline", "pipeline", "v2.PipelinesApi.getPipelines", "whole"),
     Source("stage", "stage", "v2.StagesApi.getStages", "whole"),
     Source("user", "user", "v1.UsersApi.getUsers", "whole"),
-    Source("project", "project", "v2.ProjectsApi.getProjects", "whole"),
+    Source("project", "project", "v2.ProjectsApi.getProjects", "whole", also="v2.ProjectsApi.getArchivedProjects"),
     Source("task", "task", "v2.TasksApi.getTasks", "whole"),
-    Source("board", "board", "v2.ProjectBoardsApi.getProjectsBoards", "whole"),
+    Source("board", "board", _BOARDS, "whole"),
+    Source("phase", "phase", "v2.ProjectPhasesApi.getProjectsPhases", "whole", each_of=(_BOARDS, "board_id")),
     Source("activityType", "activityType", "v1.ActivityTypesApi.getActivityTypes", "whole", {}, TOLD_NOWHERE_ELSE),
     Source("file", "file", "v1.FilesApi.getFiles", "newest", {"sort": "update_time DESC"}, TOLD_NOWHERE_ELSE),
     Source("mail:inbox", "mail", "v1.MailboxApi.getMailThreads", "newest", {"folder": "inbox"}, TOLD_NOWHERE_ELSE),

@@ -342,3 +342,30 @@ async def test_note_that_an_offset_leaves_out_is_found_at_the_next_look(tmp_path
         await house.dispatch()
         told = {event.record_id for event in await house.polled()}
     assert told == {str(note) for note in notes}
+
+
+async def test_archived_project_is_not_taken_for_a_deleted_one(tmp_path: Path) -> None:
+    async with watched(tmp_path, "project.*", "phase.*", "board.*") as house:
+        sandbox, admin = house.sandbox, house.sandbox.company.admin["id"]
+        board = sandbox.add("board", name="Roll-outs")["id"]
+        phase = sandbox.add("phase", name="Kick-off", board_id=board)["id"]
+        kept, gone = (
+            sandbox.add("project", title=title, board_id=board, phase_id=phase, owner_id=admin)["id"]
+            for title in ("Kept", "Gone")
+        )
+        await house.look()
+        house.pass_time(100)
+        sandbox.change("project", kept, archive_time=sandbox.clock.stamp())
+        sandbox.delete("project", gone)
+        sandbox.change("phase", phase, name="Start")
+        await house.look()
+        told = [(event.name, event.record_id) for event in await house.polled()]
+    assert told == [
+        ("project.added", str(kept)),
+        ("project.added", str(gone)),
+        ("board.added", str(board)),
+        ("phase.added", str(phase)),
+        ("project.updated", str(kept)),
+        ("project.deleted", str(gone)),
+        ("phase.updated", str(phase)),
+    ]
