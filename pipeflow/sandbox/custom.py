@@ -150,11 +150,13 @@ def _zone(value: Mapping[str, Any]) -> str:
 
 def show_v2(values: Mapping[str, Any], fields: Iterable[Record], *, labels: bool = False) -> Record:
     """Show custom fields as generation 2 does: every key, null where empty; `labels` writes options in full."""
-    return {field["key"]: _shown_v2(field, values.get(field["key"]), labels) for field in fields}
+    if not labels:
+        return {(key := field["key"]): values.get(key) for field in fields}
+    return {field["key"]: _shown_v2(field, values.get(field["key"])) for field in fields}
 
 
-def _shown_v2(field: Record, value: Any, labels: bool) -> Any:
-    if value is None or not labels or field["field_type"] not in ("enum", "set"):
+def _shown_v2(field: Record, value: Any) -> Any:
+    if value is None or field["field_type"] not in ("enum", "set"):
         return value
     names = {one["id"]: one["label"] for one in field["options"] or ()}
     if field["field_type"] == "enum":
