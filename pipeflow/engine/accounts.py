@@ -18,6 +18,7 @@ from pipeflow.store.connect import account_of, connect, disconnect, settle_actin
 from pipeflow.vault import Vault
 
 REMEMBERED_SECONDS = 5.0
+MISS_SECONDS = 0.5
 TOLD = ("name", "company_name", "company_domain", "timezone", "is_admin")
 """What `users/me` tells of an account and may change."""
 
@@ -118,6 +119,9 @@ class Accounts:
     async def acting(self, company: int) -> Account | None:
         """Give the account that acts for a company; None where none is connected."""
         await self.connected()
+        if company not in self._acting and self._clock() - self._known_at > MISS_SECONDS:
+            self.forget()  # it may have been connected just now, by another process
+            await self.connected()
         return self._acting.get(company)
 
     async def missing(self, company: int) -> NotConnected | Skip:

@@ -92,6 +92,16 @@ async def test_an_account_that_acts_is_found_by_its_company(world: World) -> Non
     assert not await world.accounts.answers(first.company)
 
 
+async def test_a_company_that_another_process_connected_is_found_at_once(world: World) -> None:
+    first = await world.connect(company=0)
+    assert await world.accounts.acting(first.company) is not None
+    second = await world.connect(company=1)
+    world.advance(minutes=1 / 60)
+    found = await world.accounts.acting(second.company)
+    assert found is not None
+    assert found.id == second.id
+
+
 async def test_disconnecting_gives_the_grant_back_to_pipedrive(world: World) -> None:
     account, other = await world.connect(company=0), await world.connect(company=1)
     ended = await world.accounts.disconnect(account.id)
