@@ -95,7 +95,13 @@ def differences(kind: str, state: Mapping[str, Any], before: Mapping[str, Any]) 
 
 def _differ(old: Any, new: Any) -> bool:
     nothing: tuple[Any, ...] = (None, "", [], {})
+    # An address, or a time of day, is told as text by the one and as an object by the other.
+    old, new = _plain(old, new), _plain(new, old)
     return bool(old != new and not (old in nothing and new in nothing))
+
+
+def _plain(value: Any, beside: Any) -> Any:
+    return value.get("value") if isinstance(value, Mapping) and isinstance(beside, str) else value
 
 
 def _custom_differ(old: Any, new: Any) -> bool:
