@@ -150,6 +150,14 @@ class Settings(BaseSettings):
         text = value.get_secret_value().strip() if value is not None else ""
         return SecretStr(text) if text else None
 
+    @field_validator("api_token", "client_secret", mode="after")
+    @classmethod
+    def _check_credential(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value is not None else ""
+        if not (text.isascii() and text.isprintable()):
+            _refuse("it has characters that Pipedrive never uses there; copy it again")
+        return value
+
     @field_validator("secret_key", mode="after")
     @classmethod
     def _check_key(cls, value: SecretStr | None) -> SecretStr | None:

@@ -43,7 +43,7 @@ def bind(host: str, port: int) -> socket.socket:
         listening.close()
         raise ConfigError(
             f"Cannot listen on {host}:{port}: {error.strerror or error}. "
-            "Choose another port with --port or PIPEFLOW_PORT."
+            "Choose another with --port or PIPEFLOW_PORT, --host or PIPEFLOW_HOST."
         ) from None
     listening.setblocking(False)
     return listening

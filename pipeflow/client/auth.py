@@ -51,13 +51,20 @@ class Configuration:
         Configuration(api_key="…")
 
     `base_url` is the root without `/v1` or `/api/v2`; default `PIPEDRIVE_API_URL`, else `https://api.pipedrive.com`.
-    `timeout` is in seconds. With both credentials only the API token is sent.
+    `timeout` is in seconds. With both credentials only the API token is sent. Raises ValueError for a token that
+    cannot be one.
     """
 
     api_key: str | None = field(default=None, repr=False)
     access_token: str | None = field(default=None, repr=False)
     base_url: str | None = None
     timeout: float = TIMEOUT
+
+    def __post_init__(self) -> None:
+        """Refuse what no header can carry: whoever reports that later would show the token."""
+        for name, token in (("api_key", self.api_key), ("access_token", self.access_token)):
+            if token is not None and not (token.isascii() and token.isprintable()):
+                raise ValueError(f"{name} has characters that no token of Pipedrive has: copy it again.")
 
     @property
     def root(self) -> str:

@@ -154,3 +154,11 @@ async def test_no_secret_stands_in_an_error_log_url_or_repr(status: int, caplog:
         shown += [str(request.url) for request in network.sent]
         assert [text for text in [*shown, caplog.text] if KEY in text] == []
         assert any(KEY in value for request in network.sent for value in request.headers.values())
+
+
+@pytest.mark.parametrize("token", ["t\u00f6ken-of-mine", "token-of\nmine", "\u201ctoken-of-mine\u201d"])
+def test_a_token_that_no_header_can_carry_is_refused_before_anything_is_sent_and_not_shown(token: str) -> None:
+    for make in (lambda: Configuration(api_key=token), lambda: Configuration(access_token=token)):
+        with pytest.raises(ValueError, match="has characters that no token of Pipedrive has") as caught:
+            make()
+        assert "mine" not in str(caught.value)

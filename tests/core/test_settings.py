@@ -83,6 +83,8 @@ def test_a_platforms_database_is_taken_and_ours_goes_before_it(monkeypatch: Envi
         ("PIPEFLOW_PUBLIC_URL", "https://user@hooks.example.com", "without credentials"),
         ("PIPEDRIVE_API_URL", "https://api.pipedrive.com/v1", "without /v1 or /api/v2"),
         ("PIPEDRIVE_API_URL", "https://api.pipedrive.com:port", "write a whole address"),
+        ("PIPEDRIVE_API_TOKEN", "tökén", "has characters that Pipedrive never uses"),
+        ("PIPEDRIVE_CLIENT_SECRET", "one\ntwo", "has characters that Pipedrive never uses"),
         ("PIPEFLOW_PORT", "99999", "write a port from 1 to 65535"),
         ("PORT", "http", "write a port from 1 to 65535"),
         ("PIPEFLOW_RETRY_DELAYS", "5,soon", "write seconds separated by commas"),
