@@ -19,7 +19,7 @@ from pipeflow.errors import StoreError, StoreUnavailable
 from pipeflow.events import Payload, normalise
 from pipeflow.store.base import EventFilter, Store, StoredEvent, Write
 
-KEPT_SECONDS = 900.0
+KEPT_SECONDS = 400.0
 """Seconds for which a write stays in memory; older ones are read from the store where an old event asks for them."""
 SLACK = 2.0
 """Seconds by which the clocks of two of our machines may differ."""

@@ -479,6 +479,10 @@ class Store(Protocol):
         """End pending runs as skipped, and let their lanes go on; give them."""
         ...
 
+    async def dispatch_again(self, event_ids: Sequence[int]) -> list[int]:
+        """Have events dispatched once more that no handler wanted, as there may be one now; give those."""
+        ...
+
     async def move_due_times(self, owned: Owned, by: float) -> None:
         """Move the due times of all pending runs by so many seconds: after the clock was set."""
         ...

@@ -239,6 +239,11 @@ class PostgresStore:
         runs: list[Run] = await self.write(postgres_control.skip, run_ids, now, reason, wakes=True)
         return runs
 
+    async def dispatch_again(self, event_ids: Sequence[int]) -> list[int]:
+        """Have events dispatched once more that no handler wanted; give those."""
+        found: list[int] = await self.write(postgres_control.dispatch_again, event_ids, wakes=True)
+        return found
+
     async def move_due_times(self, owned: Owned, by: float) -> None:
         """Move the due times of all pending runs by so many seconds: after the clock was set."""
         await self.write(postgres_control.move_due_times, owned, by)

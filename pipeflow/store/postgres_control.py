@@ -56,6 +56,16 @@ async def _skip(work: Work, run_ids: Sequence[int], now: float, reason: str) -> 
     return skipped
 
 
+async def _dispatch_again(work: Work, event_ids: Sequence[int]) -> list[int]:
+    """Let events that made no run wait for dispatch."""
+    found = await work.rows(
+        "UPDATE pipeflow.events SET status = 'stored', dispatched_at = NULL "
+        "WHERE id = ANY(%s::bigint[]) AND status = 'unmatched' RETURNING id",
+        list(event_ids),
+    )
+    return sorted(event_id for (event_id,) in found)
+
+
 async def _changed(work: Work, change: str, *parameters: Any) -> list[int]:
     return [run_id for (run_id,) in await work.rows(f"UPDATE pipeflow.runs {change} RETURNING id", *parameters)]
 
@@ -109,6 +119,7 @@ park = Operation(each(_park), runs=_runs)
 release = Operation(each(_release), runs=_runs)
 retry = Operation(each(_retry), runs=_runs)
 skip = Operation(each(_skip), runs=_runs)
+dispatch_again = Operation(each(_dispatch_again), events=lambda event_ids: event_ids)
 move_due_times = Operation(each(_move_due_times), partitions=lambda owned, _: owned)
 pause = Operation(each(_pause))
 resume = Operation(each(_resume))

@@ -301,6 +301,11 @@ class SQLiteStore:
         runs: list[Run] = await self._write(sqlite_control.skip_many, (run_ids, now, reason), wakes=True)
         return runs
 
+    async def dispatch_again(self, event_ids: Sequence[int]) -> list[int]:
+        """Have events dispatched once more that no handler wanted; give those."""
+        found: list[int] = await self._write(sqlite_control.dispatch_again_many, (event_ids,), wakes=True)
+        return found
+
     async def move_due_times(self, owned: Owned, by: float) -> None:
         """Move the due times of all pending runs by so many seconds: after the clock was set."""
         await self._work(sqlite_control.move_due_times_many, (owned, by))

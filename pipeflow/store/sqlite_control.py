@@ -65,6 +65,22 @@ def _ids(db: sqlite3.Connection, condition: str, parameters: Mapping[str, Any]) 
 
 
 @many
+def dispatch_again_many(db: sqlite3.Connection, event_ids: Sequence[int]) -> list[int]:
+    """Let events that made no run wait for dispatch."""
+    found: list[int] = one_json(
+        db,
+        "SELECT json_group_array(id) FROM events NOT INDEXED "
+        "WHERE id IN (SELECT value FROM json_each(?)) AND status = 'unmatched'",
+        (array(event_ids),),
+    )
+    db.execute(
+        "UPDATE events SET status = 'stored', dispatched_at = NULL WHERE id IN (SELECT value FROM json_each(?))",
+        (array(found),),
+    )
+    return found
+
+
+@many
 def move_due_times_many(db: sqlite3.Connection, owned: Owned, by: float) -> None:
     """Move all due times, also of parked runs."""
     parameters = {"by": by}

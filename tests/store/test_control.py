@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeflow.store.base import ALL, Pause, Proof, Run, RunFilter, Store
+from pipeflow.store.base import ALL, Dispatch, Pause, Proof, Run, RunFilter, Store
 from tests.store.builders import COMPANY, NOW, add, dispatch, failing, finish, make_run, new_event
 
 
@@ -37,6 +37,14 @@ async def test_parked_run_holds_its_lane_until_it_is_released(store: Store) -> N
     following = await finish(store, first, now=NOW + 1)
     assert following is not None
     assert following.id == second.id
+
+
+async def test_event_that_no_handler_wanted_is_dispatched_again(store: Store) -> None:
+    unwanted, wanted = await add(store, new_event(1)), (await make_run(store, 2)).event_id
+    await store.dispatch([Dispatch(unwanted, ("deal.updated",), "unmatched")], ALL, NOW)
+    assert await store.dispatch_again([unwanted, wanted, 10**9]) == [unwanted]
+    (waiting,) = await store.undispatched(ALL, limit=10)
+    assert (waiting.id, waiting.status, waiting.dispatched_at) == (unwanted, "stored", None)
 
 
 async def test_parked_runs_are_listed_apart(store: Store) -> None:
