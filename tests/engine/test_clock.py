@@ -10,6 +10,8 @@ import pytest
 from pipeflow.events import Event
 from tests.engine.test_worker import House, change, deliver, handler, working
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 DAY = 86400.0
 
 

@@ -17,6 +17,8 @@ from pipeflow.events import Event
 from pipeflow.store.base import Run, RunFilter
 from tests.engine.acting import acting, handler
 
+pytestmark = pytest.mark.usefixtures("each_database")
+
 EVENT = {"arguments": {"event": "event"}}
 
 

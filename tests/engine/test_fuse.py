@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipeflow.client import Client
 from pipeflow.events import Event
 from pipeflow.store.base import Run
 from tests.engine.acting import Acting, acting, handler
+
+pytestmark = pytest.mark.usefixtures("each_database")
 
 WORTH = [0]
 

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from pipeflow.cli.compose import ownership_of
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.worker import Engine
 from pipeflow.errors import GiveUp, PaymentRequired, Retry, Skip
@@ -22,7 +23,9 @@ from pipeflow.settings import Settings
 from pipeflow.store import open_store
 from pipeflow.store.base import ALL, NewEvent, Run, RunFilter, Store
 from pipeflow.vault import Vault
+from tests.engine.databases import url_of
 
+pytestmark = pytest.mark.usefixtures("each_database")
 COMPANY = 4410021
 Function = Callable[..., Awaitable[None]]
 
@@ -63,13 +66,15 @@ class House:
 
     def __init__(self, path: Path, *handlers: Handler, delays: tuple[float, ...] = (5.0, 30.0)) -> None:
         self.now = 1000.0
-        self.store = open_store(f"sqlite:///{path}")
+        self.store = open_store(url_of(path))
         registry = Registry()
         for one in handlers:
             registry.add(one)
-        settings = Settings.load(database_url=f"sqlite:///{path}", retry_delays=delays)
+        settings = Settings.load(database_url=url_of(path), retry_delays=delays)
         accounts = Accounts(self.store, Vault(["k" * 32]), settings)
-        self.engine = Engine(self.store, registry, settings, accounts, clock=lambda: self.now)
+        self.engine = Engine(
+            self.store, registry, settings, accounts, ownership=ownership_of(self.store), clock=lambda: self.now
+        )
 
     async def runs(self, status: str | None = None) -> list[Run]:
         return await self.store.runs(RunFilter(limit=0, status=status, include_skipped=True))
