@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,6 +54,7 @@ class App(Product):
             PIPEFLOW_PUBLIC_URL=self.url,
             PIPEFLOW_PORT=str(self.port),
             PIPEFLOW_RETRY_DELAYS="0.2,0.2,0.2",
+            **self.more,
         )
 
     @property
@@ -68,17 +67,18 @@ class App(Product):
         path = self.recipes / "told.txt"
         return path.read_text().splitlines() if path.exists() else []
 
-    def begin(self) -> None:
+    def begin(self, *options: str) -> None:
         """Start, and wait until it is ready: there are no webhooks yet."""
         with (self.folder / "run.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "pipeflow", "run", str(self.recipes)],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.folder,
-                env=self.environment,
-            )
-        eventually(self.ready, "a ready pipeflow")
+            self.process = self.started(log, *options)
+        if "worker" in options:
+            eventually(lambda: "The worker is up" in self.printed, "a worker")
+        else:
+            eventually(self.ready, "a ready pipeflow")
+
+    def end(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.kill()
 
     def accounts(self) -> list[tuple[int, str]]:
         """List the accounts by company and status."""
@@ -132,7 +132,8 @@ class Company:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[App]:
+def made(tmp_path: Path) -> Iterator[App]:
+    """An app beside a Pipedrive of two companies, not started yet."""
     port = free_port()
     pipedrive = FakePipedrive(tmp_path)
     pipedrive.start("--companies", "2", "--redirect-uri", f"http://127.0.0.1:{port}/oauth/callback")
@@ -140,11 +141,15 @@ def app(tmp_path: Path) -> Iterator[App]:
     recipes.mkdir()
     (recipes / "of_app.py").write_text(RECIPE)
     running = App(tmp_path, pipedrive, recipes, port)
-    running.begin()
     yield running
-    if running.process and running.process.poll() is None:
-        running.kill()
+    running.end()
     pipedrive.stop()
+
+
+@pytest.fixture
+def app(made: App) -> App:
+    made.begin()
+    return made
 
 
 @pytest.fixture
@@ -240,3 +245,22 @@ def test_a_lost_grant_makes_runs_wait_until_somebody_connects_again(app: App, pa
     eventually(lambda: app.calls(first, deal), "the call that waited")
     (run,) = [run for run in app.listed("runs") if run["handler"] == "of_app.call"]
     assert (run["status"], run["attempts"]) == ("succeeded", 1)
+
+
+def test_a_company_that_connects_at_the_web_is_served_by_workers_beside_it(
+    made: App, page: Page, postgres_url: str
+) -> None:
+    made.more = {"DATABASE_URL": postgres_url, "PIPEFLOW_SECRET_KEY": "a secret key that all processes share"}
+    assert made.command("migrate").returncode == 0
+    made.begin("--only", "web")
+    (made.folder / "worker").mkdir()
+    worker = App(made.folder / "worker", made.pipedrive, made.recipes, made.port, more=made.more)
+    worker.begin("--only", "worker")
+    try:
+        first, _ = made.companies()
+        install(page, made, first)
+        deal = made.add_deal(first, "Espresso bar")
+        wanted = [f"Call about Espresso bar for {first.name}"]
+        eventually(lambda: made.calls(first, deal) == wanted, "the call")
+    finally:
+        worker.end()
