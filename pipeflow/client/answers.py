@@ -21,7 +21,7 @@ _FINE = re.compile(rb'\s*{\s*"success"\s*:\s*true\b')
 class Response:
     """One answer of Pipedrive: `headers` have lower-case names, `content` is the body as it came.
 
-    `sent` names the fields of the JSON body that was sent.
+    `sent` names the fields of the JSON body that was sent, `account` who asked.
     """
 
     operation: Operation
@@ -30,6 +30,7 @@ class Response:
     headers: Mapping[str, str]
     content: bytes = field(repr=False)
     sent: frozenset[str] = frozenset()
+    account: str | None = None
 
     @cached_property
     def envelope(self) -> Any:
@@ -44,6 +45,7 @@ class Response:
                 f"{self.operation.method} {self.path} answered {self.status} with a body that is no JSON.",
                 method=self.operation.method,
                 path=self.path,
+                account=self.account,
                 status=self.status,
                 text=text,
             ) from None

@@ -188,7 +188,9 @@ class Transport:
             turn.over(sent=sent)
         reply = reply.without(*credentials.values()) if reply.status >= 300 else reply
         names = frozenset(outgoing.json) if isinstance(outgoing.json, dict) else frozenset()
-        response = Response(operation, outgoing.path, reply.status, reply.headers, reply.content, names)
+        response = Response(
+            operation, outgoing.path, reply.status, reply.headers, reply.content, names, self.configuration.account
+        )
         for captured in self.captures:
             captured.append(response)
         return response
@@ -246,7 +248,7 @@ class _Call:
             for _ in range(5):
                 answer = await self.pool.handle_async_request(self._asked(url, request))
                 try:
-                    if not answer.is_redirect:
+                    if not answer.has_redirect_location:
                         return await _received(answer, outgoing)
                 finally:
                     await answer.aclose()
@@ -360,7 +362,10 @@ def _proxy_of(root: str) -> str | None:
     """Give the proxy that the environment or the system names for an address, as for other programs."""
     from urllib.request import getproxies, proxy_bypass
 
-    parts, proxies = urlsplit(root), getproxies()
+    try:
+        parts, proxies = urlsplit(root), getproxies()
+    except ValueError:  # no address at all, as the connection will say
+        return None
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(parts.hostname or ""):
         return None

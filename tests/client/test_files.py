@@ -12,7 +12,7 @@ import pytest
 
 from pipeflow.client import Client, Configuration
 from pipeflow.client.transport import Transport
-from pipeflow.errors import ConnectionFailed, NotFound
+from pipeflow.errors import ConnectionFailed, NotFound, ResponseError
 from pipeflow.sandbox import Sandbox, running
 
 CONTENT = bytes(range(256)) * 1000
@@ -119,6 +119,12 @@ async def test_a_redirect_within_pipedrive_keeps_credentials_and_a_circle_ends()
     circle = Network({FILE: elsewhere(FILE)})
     with pytest.raises(ConnectionFailed, match="redirects"):
         await circle.client(api_key="t0ken-t0ken").files.download_file(1)
+
+
+async def test_a_redirect_to_nowhere_is_an_answer_that_nobody_can_follow() -> None:
+    nowhere = Network({FILE: httpx.Response(302)})
+    with pytest.raises(ResponseError, match="answered 302"):
+        await nowhere.client(api_key="t0ken-t0ken").files.download_file(1)
 
 
 async def test_a_refused_or_broken_download_leaves_the_old_file_and_nothing_half(tmp_path: Path) -> None:

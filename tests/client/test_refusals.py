@@ -136,6 +136,24 @@ async def test_failure_with_status_200_is_an_error(content: bytes) -> None:
     assert caught.value.account
 
 
+@pytest.mark.parametrize(
+    "content", [b'{"success": true, "data": {"id": 1', b"<html>", b'{"success": true, "data": "\xff"}']
+)
+async def test_an_answer_that_is_no_json_is_an_error_that_keeps_it_and_says_whose_it_was(content: bytes) -> None:
+    for call in (lambda client: client.deals.get_deal(1), lambda client: client.deals.update_deal(1, title="x")):
+        with pytest.raises(errors.UnexpectedBody, match="a body that is no JSON") as caught:
+            await call(client_of(httpx.Response(200, content=content)))
+        assert caught.value.text == content.decode(errors="replace")
+        assert caught.value.account
+
+
+@pytest.mark.parametrize("root", ["http://[::1", "ftp://pd.test", "no address"])
+async def test_a_root_that_is_no_address_cannot_be_reached(root: str) -> None:
+    async with Client(Configuration(api_key=KEY, base_url=root)) as client:
+        with pytest.raises(errors.ConnectionFailed, match="check the network and PIPEDRIVE_API_URL"):
+            await client.deals.get_deal(1)
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500])
 async def test_no_secret_stands_in_an_error_log_url_or_repr(status: int, caplog: pytest.LogCaptureFixture) -> None:
     def echo(request: httpx.Request) -> httpx.Response:
