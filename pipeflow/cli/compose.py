@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from pipeflow.errors import ConfigError, StoreError
 from pipeflow.settings import Settings
 
 if TYPE_CHECKING:
+    from pipeflow.cli.rehearsal import Rehearsal
     from pipeflow.client import Client
     from pipeflow.engine.accounts import Accounts
     from pipeflow.engine.ownership import Ownership
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pipeflow.engine.upkeep import Upkeep
     from pipeflow.engine.worker import Engine
     from pipeflow.registry import Registry
-    from pipeflow.store.base import Account, Closing, Run, Store, Write
+    from pipeflow.store.base import Account, Store, Write
     from pipeflow.vault import Vault
     from pipeflow.web.app import App
 
@@ -257,20 +258,15 @@ async def look_at_fields(engine: Engine, registry: Registry, company: int | None
         log.warning("%s", sentence)
 
 
-def rehearsal(
-    store: Store, recipes: str, of_sandbox: bool
-) -> tuple[Callable[[Run], Awaitable[Closing | None]], list[Write]]:
-    """Put together what executes a run here without sending what it writes: a function, and where the writes gather.
-
-    The function gives how the run would end; None where its handler is not in these recipes.
-    """
+def rehearsal(store: Store, recipes: str, of_sandbox: bool) -> Rehearsal:
+    """Put together what executes a run here without sending what it writes."""
+    from pipeflow.cli.rehearsal import Rehearsal
     from pipeflow.engine.accounts import Accounts
     from pipeflow.engine.dryrun import DryRun
     from pipeflow.engine.execute import Executor
     from pipeflow.engine.fieldnames import CompanyFields
     from pipeflow.engine.writes import Ledger
     from pipeflow.registry import load
-    from pipeflow.store.base import EventFilter
     from pipeflow.vault import open_vault
 
     registry, settings = load(recipes), reading_settings(of_sandbox)
@@ -282,13 +278,7 @@ def rehearsal(
 
     fields, dry_run = CompanyFields(store, accounts), DryRun(keep, time.time)
     executor = Executor(Ledger(store, time.time), accounts, fields, settings.retry_delays, dry_run)
-
-    async def execute(run: Run) -> Closing | None:
-        entry = registry.handlers.get(run.handler) or registry.jobs.get(run.handler)
-        events = await store.events(EventFilter(ids=(run.event_id,)))
-        return (await executor.execute(entry, run, events[0]))[0] if entry and events else None
-
-    return execute, writes
+    return Rehearsal(store, registry, executor, writes)
 
 
 async def forget_history(store: Store, days: float, now: float) -> None:

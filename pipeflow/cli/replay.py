@@ -9,7 +9,7 @@ import typer
 from pipeflow.cli.options import HandlerName, OfSandbox, Since, Until, Yes
 
 if TYPE_CHECKING:
-    from pipeflow.store.base import Run, RunFilter, Store
+    from pipeflow.store.base import Run, RunFilter, Store, StoredEvent
 
 REHEARSED = 20
 """Runs that a dry run tries; of the others it says how many there are."""
@@ -31,7 +31,8 @@ def replay(
 ) -> None:
     """Make new runs of old ones; history stays as it is.
 
-    The process that owns the store executes them, each at the end of its lane.
+    The process that owns the store executes them, each at the end of its lane. An event that no handler wanted is
+    dispatched again: a handler that has been written since then gets its run.
     """
     import time
 
@@ -41,21 +42,31 @@ def replay(
 
     wanted = _wanted(run_ids, dead, event, handler, since, until)
 
-    async def work() -> list[Run] | None:
+    async def work() -> list[str]:
         async with opened_store(of_sandbox) as store:
             found = await _choose(store, wanted, tuple(event or ()))
+            unwanted = await _unwanted(store, tuple(event or ()), handler)
             if dry_run:
                 count(found)
-                say(f"{len(found)} run{'' if len(found) == 1 else 's'} would be made.")
-                await _rehearse(store, found, recipes, of_sandbox)
-                return None
-            if not found or not (yes or agreed(found, "Replay")):
+                say(f"{_runs(len(found))} would be made.")
+                await _rehearse(store, found, unwanted, recipes, of_sandbox)
                 return []
-            return await store.replay([run.id for run in found], time.time())
+            told = []
+            if again := await store.dispatch_again([one.id for one in unwanted]) if unwanted else []:
+                told.append(
+                    f"{len(again)} event{'' if len(again) == 1 else 's'} that no handler had wanted: dispatched."
+                )
+            if found and (yes or agreed(found, "Replay")):
+                made = await store.replay([run.id for run in found], time.time())
+                told.append(f"{_runs(len(made)).replace(' ', ' new ')} made.")
+            return told or ["Nothing to replay."]
 
-    made = run_async(work())
-    if made is not None:
-        say(f"{len(made)} new run{'' if len(made) == 1 else 's'} made." if made else "Nothing to replay.")
+    for sentence in run_async(work()):
+        say(sentence)
+
+
+def _runs(number: int) -> str:
+    return f"{number} run{'' if number == 1 else 's'}"
 
 
 def _wanted(
@@ -109,22 +120,38 @@ async def _choose(store: Store, wanted: RunFilter, event_ids: tuple[int, ...]) -
     return [run for run in found if run.finished_at is not None and last[run.event_id, run.handler] is run]
 
 
-async def _rehearse(store: Store, found: list[Run], recipes: str, of_sandbox: bool) -> None:
+async def _unwanted(store: Store, event_ids: tuple[int, ...], handler: str | None) -> list[StoredEvent]:
+    """Find those of the named events that no handler wanted; raises PipeflowError where one is not there."""
+    from pipeflow.errors import PipeflowError
+    from pipeflow.store.base import EventFilter
+
+    events = await store.events(EventFilter(limit=0, ids=event_ids)) if event_ids else []
+    unknown = set(event_ids) - {one.id for one in events}
+    if unknown:
+        raise PipeflowError(f"Nothing was replayed: there is no event {', '.join(map(str, sorted(unknown)))}.")
+    return [one for one in reversed(events) if one.status == "unmatched" and handler is None]
+
+
+async def _rehearse(
+    store: Store, found: list[Run], unwanted: list[StoredEvent], recipes: str, of_sandbox: bool
+) -> None:
     """Run the first ones here: what they read is sent, what they write is shown."""
     from pipeflow.cli.compose import rehearsal
     from pipeflow.cli.output import say
     from pipeflow.engine.dryrun import told
 
-    execute, writes = rehearsal(store, recipes, of_sandbox)
-    for run in found[:REHEARSED]:
-        closing = await execute(run)
+    stage = rehearsal(store, recipes, of_sandbox)
+    runs = [*found, *(run for event in unwanted for run in stage.wanted(event))]
+    for run in runs[:REHEARSED]:
+        closing = await stage.execute(run)
         ending = "its handler is not in these recipes" if closing is None else closing.error or closing.status
-        say(f"\nRun {run.id}, {run.handler} on {run.kind} {run.record_id}: {ending}")
-        for write in writes:
+        subject = f"Run {run.id}" if run.id else f"Event {run.event_id}"
+        say(f"\n{subject}, {run.handler} on {run.kind} {run.record_id}: {ending}")
+        for write in stage.writes:
             say(f"  not sent: {told(write)}")
-        writes.clear()
-    if len(found) > REHEARSED:
-        say(f"\nThe other {len(found) - REHEARSED} were not tried.")
+        stage.writes.clear()
+    if len(runs) > REHEARSED:
+        say(f"\nThe other {len(runs) - REHEARSED} were not tried.")
 
 
 async def _not_replayed(store: Store, found: list[Run]) -> list[Run]:

@@ -256,6 +256,26 @@ def test_event_that_no_handler_wanted_is_shown_with_the_one_to_write(
     assert list(load(folder).handlers) == ["new.on_deal_stage_changed"]
 
 
+def test_event_that_no_handler_wanted_is_tried_and_then_dispatched_again_for_one_that_was_written(
+    history: History, listed: Listed, pipeflow: Pipeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unmatched(store: Store) -> int:
+        (event_id,) = await store.add_events([event_of(moved(77), NOW)])
+        assert event_id is not None
+        await store.dispatch([Dispatch(event_id, ("deal.updated", "deal.stage_changed"), "unmatched")], ALL, NOW)
+        return event_id
+
+    event_id = str(in_store(unmatched))
+    _write_recipe()
+    monkeypatch.setenv("PIPEDRIVE_API_URL", "http://127.0.0.1:9")
+    in_store(_with_credentials)
+    tried = pipeflow("replay", "--event", event_id, "--dry-run").output
+    assert "not sent: v2.deals.update_deal 77 value=7" in tried
+    assert "1 event that no handler had wanted: dispatched." in pipeflow("replay", "--event", event_id).output
+    (event,) = listed("events", event_id)
+    assert event["status"] == "stored"
+
+
 def person(**values: Any) -> bytes:
     meta = {"action": "change", "entity": "person", "entity_id": "8", "company_id": str(COMPANY), "id": "person-8"}
     meta |= {"timestamp": "2026-11-03T09:41:22.057Z", "version": "2.0", "host": "acme-1a2b3c.pipedrive.com"}
