@@ -100,7 +100,7 @@ def _trouble(faults: Mapping[str, Fault]) -> Answer | None:
     if "answer" in faults:
         given = faults["answer"]
         content = given.body.encode() if isinstance(given.body, str) else given.body
-        return Answer(content, given.status, {"content-type": given.content_type})
+        return Answer(content, given.status, {"content-type": given.content_type, **given.headers})
     return None
 
 

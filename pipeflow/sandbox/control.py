@@ -21,6 +21,7 @@ from pipeflow.sandbox.company import Company
 from pipeflow.sandbox.grants import App, Switches
 from pipeflow.sandbox.incoming import Incoming
 from pipeflow.sandbox.limits import BURST
+from pipeflow.sandbox.seed import add_user
 from pipeflow.sandbox.webhooks import shown
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ class Control:
             company.plan = body["plan"]
         if "timezone" in body:
             company.timezone = str(ZoneInfo(body["timezone"]))
+        for number in range(len(company.users), int(body.get("users", 0))):
+            add_user(company, f"Person {number + 1}")
         if "contact_sync" in body:
             company.extras["contact_sync"] = bool(body["contact_sync"])
         return _shown_company(company, incoming.base_url)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 KINDS: Final = {
@@ -15,7 +15,7 @@ KINDS: Final = {
     "no_daily_headers": "leave the daily headers out",
     "slow": "wait `seconds` before answering",
     "503": "answer 503",
-    "answer": "answer with `status`, `body` and `content_type` as given",
+    "answer": "answer with `status`, `body`, `content_type` and `headers` as given",
     "cut": "send half of the answer and close the connection",
     "drop": "close the connection without an answer; with `after` true only after the request was carried out",
 }
@@ -36,6 +36,7 @@ class Fault:
     status: int = 500
     body: Any = None
     content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
     retry_after: str | None = None
     limit: int | None = None
     after: bool = False

@@ -38,18 +38,33 @@ def make_company(seed: int, number: int, clock: Clock, *, deals: int = 30, extra
 
 
 def _users(company: Company, stem: str) -> None:
-    for number, (name, login, admin) in enumerate(words.USERS):
-        digest = hashlib.sha1(f"{company.seed}/{company.domain}/{login}".encode(), usedforsecurity=False).hexdigest()
-        values: Record = {
-            "name": name,
-            "email": f"{login}@{stem}.example",
-            "is_admin": admin,
-            "role_id": 1 if admin else 2,
-            "timezone_name": ("Europe/Tallinn", "Europe/Tallinn", "America/New_York", "Europe/Berlin")[number],
-            "token": f"sandbox-{digest[:32]}",
-            "last_login": company.clock.stamp(),
-        }
-        company.add("user", values, Actor(company.counters["user"] + 1))
+    zones = ("Europe/Tallinn", "Europe/Tallinn", "America/New_York", "Europe/Berlin")
+    for (name, login, admin), zone in zip(words.USERS, zones, strict=True):
+        add_user(company, name, f"{login}@{stem}.example", admin=admin, zone=zone)
+
+
+def add_user(
+    company: Company,
+    name: str,
+    email: str = "",
+    *,
+    admin: bool = False,
+    zone: str = "Europe/Tallinn",
+    actor: Actor | None = None,
+) -> Record:
+    """Add a user with an API token, the same for seed, company and e-mail; without an actor people add themselves."""
+    email = email or f"{name.lower().replace(' ', '.')}@{company.domain}.example"
+    digest = hashlib.sha1(f"{company.seed}/{company.domain}/{email}".encode(), usedforsecurity=False).hexdigest()
+    values: Record = {
+        "name": name,
+        "email": email,
+        "is_admin": admin,
+        "role_id": 1 if admin else 2,
+        "timezone_name": zone,
+        "token": f"sandbox-{digest[:32]}",
+        "last_login": company.clock.stamp(),
+    }
+    return company.add("user", values, actor or Actor(company.counters["user"] + 1))
 
 
 def _set_up(company: Company, actor: Actor, extra_fields: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeflow.sandbox.answers import Answer, Record, RefusedError, ok
 from pipeflow.sandbox.routing import Call, route
+from pipeflow.sandbox.seed import add_user as make_user
 from pipeflow.sandbox.v1_common import one, shape
 from pipeflow.sandbox.writes_v1 import read
 
@@ -57,10 +58,10 @@ def add_user(call: Call) -> Answer:
     """Add a user."""
     if not call.fields.get("email"):
         raise RefusedError("email must be given", 400)
-    values = read(call, "user", {})
-    values.setdefault("name", values["email"].partition("@")[0])
-    values["token"] = f"sandbox-user-{call.company.counters['user'] + 1}"
-    return one(call, "user", call.company.add("user", values, call.actor), status=201)
+    email = str(call.fields["email"])
+    name = str(call.fields.get("name") or email.partition("@")[0])
+    made = make_user(call.company, name, email, actor=call.actor)
+    return one(call, "user", made, status=201)
 
 
 @route("PUT", "/v1/users/{id}")

@@ -148,6 +148,8 @@ async def test_any_answer_can_be_given(api: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.text) == (502, "<html>Bad gateway</html>")
     await fault(api, "answer", count=1, status=200, body={"success": False, "error": "no"})
     assert (await api.get(ME)).json() == {"success": False, "error": "no"}
+    await fault(api, "answer", count=1, status=302, headers={"location": "http://127.0.0.1:1/elsewhere"})
+    assert (await api.get(ME)).headers["location"] == "http://127.0.0.1:1/elsewhere"
     await fault(api, "answer", count=1, status=200, body="")
     assert (await api.get(ME)).content == b""
 

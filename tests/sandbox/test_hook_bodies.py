@@ -234,6 +234,14 @@ async def test_one_can_send_what_nobody_has_seen_yet(api: httpx.AsyncClient, rec
     assert body["data"] == {"id": 5, "shape": "round"}
 
 
+async def test_big_company_names_everybody_who_may_see(api: httpx.AsyncClient, receiver: Receiver) -> None:
+    answer = await api.post("/_sandbox/company", json={"users": 280})
+    assert len({user["api_token"] for user in answer.json()["users"]}) == 280
+    await subscribe(api, receiver)
+    await act(api, "change", kind="deal", id=1, changes={"value": 5})
+    assert len((await receiver.until(1))[0]["meta"]["permitted_user_ids"]) == 280
+
+
 async def test_one_can_tell_anything_about_a_delivery(api: httpx.AsyncClient, receiver: Receiver) -> None:
     await subscribe(api, receiver)
     body = {"kind": "deal", "data": {"id": 1}, "previous": {"value": 5}, "meta": {"company_id": 7, "host": None}}
