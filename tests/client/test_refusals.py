@@ -11,6 +11,7 @@ import pytest
 
 from pipeflow import errors
 from pipeflow.client import Client, Configuration
+from pipeflow.client.transport import Transport
 from tests.client.network import Network
 
 KEY = "api-t0ken-that-nobody-may-see"
@@ -149,7 +150,9 @@ async def test_an_answer_that_is_no_json_is_an_error_that_keeps_it_and_says_whos
 
 @pytest.mark.parametrize("root", ["http://[::1", "ftp://pd.test", "no address"])
 async def test_a_root_that_is_no_address_cannot_be_reached(root: str) -> None:
-    async with Client(Configuration(api_key=KEY, base_url=root)) as client:
+    async def at_once(_: float) -> None: ...
+
+    async with Client(transport=Transport(Configuration(api_key=KEY, base_url=root), sleep=at_once)) as client:
         with pytest.raises(errors.ConnectionFailed, match="check the network and PIPEDRIVE_API_URL"):
             await client.deals.get_deal(1)
 
