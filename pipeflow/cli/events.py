@@ -188,8 +188,6 @@ def _print_event(row: dict[str, Any]) -> None:
         empty=_NO_RUNS.get(row["status"], "None."),
     )
     if suggestion:
-        say(
-            f"\nA handler that would have; once it is there, `pipeflow replay --event {row['id']}` runs it\n\n{suggestion}"
-        )
+        say(f"\nA handler that would have (then `pipeflow replay --event {row['id']}` runs it)\n\n{suggestion}")
     say("\nPayload")
     say(payload if isinstance(payload, str) else orjson.dumps(payload, option=orjson.OPT_INDENT_2).decode())
