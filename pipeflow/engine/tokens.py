@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeflow.client.oauth import OAuth2Configuration, Token
-from pipeflow.errors import ClientError, ConfigError, NotConnected, TimedOut
+from pipeflow.errors import ClientError, ConfigError, NotConnected, StoreUnavailable, TimedOut
 from pipeflow.settings import Settings
 from pipeflow.store.base import Account, Store
 from pipeflow.store.connect import ALIVE, Grant, lives, need_reconnect, trusted_root
@@ -35,6 +35,7 @@ LEASE_SECONDS = 30.0
 LOOK_SECONDS = 0.2
 LOOKS = 200
 AT_ONCE = 8
+SAVE_AGAIN_SECONDS = 1.0
 REFUSAL_SECONDS = 60.0
 AGAIN_SECONDS = 30.0
 """After an early refresh that failed, the token that still lives serves for so long before the next try."""
@@ -98,14 +99,10 @@ class Tokens:
         """
         held = self._held.get(account_id)
         if held is not None and held.access_token == refused and not self._may_renew(account_id):
-            return refused
+            return self._keep(await self._row(account_id)).access_token
+        if held is not None and self._clock() < self._again_at.get(account_id, 0.0):
+            early = 0.0
         if held is None or not self._good(held, refused, early):
-            if (
-                held is not None
-                and self._good(held, refused, 0.0)
-                and self._clock() < self._again_at.get(account_id, 0.0)
-            ):
-                return held.access_token
             try:
                 held = await self._ask(account_id, refused, early)
             except (ClientError, ConfigError) as error:
@@ -250,9 +247,15 @@ class Tokens:
                 last_used_at=now,
                 reason=None,
             )
-            if (saved := await self._store.save_account(fresh)) is not None:
-                return self._keep(saved)
-            account = await self._row(account.id)
+            try:
+                if (saved := await self._store.save_account(fresh)) is not None:
+                    return self._keep(saved)
+                account = await self._row(account.id)
+            except StoreUnavailable as error:
+                # The refresh token that was read may be dead by now: the new one must not be lost.
+                log.error("The new token of account %d could not be stored, and will be: %s", account.id, error)
+                await self._sleep(SAVE_AGAIN_SECONDS)
+                continue
             assert account.credentials is not None  # noqa: S101
             if Grant.opened(self._vault, account.credentials) != old:
                 return self._keep(account)

@@ -6,12 +6,15 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeflow.errors import NotConnected, ServerError, Unauthorized
+from pipeflow.engine.tokens import Tokens
+from pipeflow.errors import NotConnected, ServerError, StoreUnavailable, Unauthorized
 from pipeflow.store import open_store
-from pipeflow.store.connect import disconnect
+from pipeflow.store.base import Account, Store
+from pipeflow.store.connect import Grant, disconnect
 
 from .oauth_world import World, world_at
 
@@ -170,6 +173,50 @@ async def test_a_living_token_serves_while_the_oauth_server_is_down(world: World
         await world.tokens.usable(account.id)
     assert (await world.row(account)).status == "connected"
     world.sandbox.faults.clear()
+    await client.users.get_current_user()
+
+
+class Shaky:
+    """A store that cannot save accounts for a while."""
+
+    def __init__(self, store: Store, failures: int) -> None:
+        self._store = store
+        self.failures = failures
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def save_account(self, account: Account) -> Account | None:
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable("the disk is full")
+        return await self._store.save_account(account)
+
+
+async def test_a_new_refresh_token_is_not_lost_to_a_full_disk(world: World) -> None:
+    account = await world.connect()
+    world.sandbox.oauth.switches.rotation = True
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    shaky: Any = Shaky(world.store, failures=3)
+    tokens = Tokens(shaky, world.vault, world.settings, clock=world.sandbox.clock.seconds, sleep=sleep)
+    world.advance(minutes=61)
+    await tokens.usable(account.id)
+    assert len(waits) == 3
+    sealed = (await world.row(account)).credentials
+    assert sealed is not None
+    assert Grant.opened(world.vault, sealed).refresh_token == world.grant(account).refresh_token
+
+
+async def test_whoever_was_connected_anew_is_not_kept_waiting_by_earlier_refusals(world: World) -> None:
+    account = await world.connect()
+    client = world.accounts.client_for(account)
+    world.sandbox.oauth.expire_access()
+    await client.users.get_current_user()
+    await world.connect()
     await client.users.get_current_user()
 
 
