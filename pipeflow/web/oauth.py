@@ -22,7 +22,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from pipeflow.errors import ClientError, ConfigError, ConnectionFailed, NotConnected, ServerError, StoreUnavailable
+from pipeflow.errors import (
+    ClientError,
+    ConfigError,
+    ConnectionFailed,
+    NotConnected,
+    RateLimited,
+    ServerError,
+    StoreUnavailable,
+)
 from pipeflow.settings import Settings
 from pipeflow.store.base import Account, Store
 from pipeflow.store.connect import Grant, account_of, connect, disconnect, lives, trusted_root
@@ -106,7 +114,7 @@ class OAuthRoutes:
             return _page(pages.stale(), 400)
         try:
             account = await self._connect(asked["code"])
-        except (ConnectionFailed, ServerError, StoreUnavailable, TimeoutError) as error:
+        except (ConnectionFailed, RateLimited, ServerError, StoreUnavailable, TimeoutError) as error:
             log.warning("An account could not be connected now: %s", error)
             return _page(pages.maintenance(), 503)
         except NotConnected:
@@ -170,7 +178,7 @@ class OAuthRoutes:
     def _refused(self, error: str) -> Response:
         if error in ("user_denied", "access_denied"):
             return _page(pages.refused())
-        log.error("Pipedrive sent somebody back without consent: %s", error[:80])
+        log.error("Pipedrive sent somebody back without consent: %r", error[:80])
         return _page(pages.misconfigured(), 400)
 
     async def _connect(self, code: str) -> Account:

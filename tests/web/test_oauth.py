@@ -187,8 +187,10 @@ async def test_a_replayed_code_connects_nobody(site: Site) -> None:
     assert await site.told() == ["account.connected"]
 
 
-async def test_maintenance_is_said_and_a_later_try_works(site: Site) -> None:
-    site.sandbox.faults.add(kind="503", path="/oauth/token")
+@pytest.mark.parametrize("trouble", [("503", "/oauth/token"), ("429", "/oauth/token"), ("daily", "/users/me")])
+async def test_maintenance_is_said_and_a_later_try_works(site: Site, trouble: tuple[str, str]) -> None:
+    kind, path = trouble
+    site.sandbox.faults.add(kind=kind, path=path, retry_after="60" if kind == "429" else None)
     answer = await site.consent()
     assert answer.status_code == 503
     assert "try again in a few minutes" in answer.text
