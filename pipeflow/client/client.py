@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from pipeflow.client.auth import Configuration, TokenSource
 from pipeflow.client.current import CurrentResources
 from pipeflow.client.fields import Fields
-from pipeflow.client.transport import Transport, client_closed, client_opened
 from pipeflow.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeflow.client.answers import Response
     from pipeflow.client.definitions import Definitions
     from pipeflow.client.limits import Limits
+    from pipeflow.client.transport import Transport
 
 
 class Client(CurrentResources):
@@ -46,8 +47,18 @@ class Client(CurrentResources):
             configuration = Configuration(api_key=token, base_url=base_url)
         elif api_token is not None:
             configuration = Configuration(api_key=api_token, base_url=base_url or configuration.base_url)
-        self.transport = transport or Transport(configuration, background=background)
-        self.fields = Fields(self.transport, definitions)
+        self._configuration = configuration
+        self._background = background
+        if transport is not None:
+            self.transport = transport
+        self.fields = Fields(self, definitions)
+
+    @cached_property
+    def transport(self) -> Transport:
+        """What sends this client's requests; loaded when the first is sent."""
+        from pipeflow.client.transport import Transport
+
+        return Transport(self._configuration, background=self._background)
 
     @classmethod
     def from_env(cls) -> Self:
@@ -77,8 +88,12 @@ class Client(CurrentResources):
             self.transport.captures.remove(sent)
 
     async def __aenter__(self) -> Self:
+        from pipeflow.client.transport import client_opened
+
         client_opened()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        from pipeflow.client.transport import client_closed
+
         await client_closed()

@@ -9,7 +9,6 @@ that brings nothing new, less and less often.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import OrderedDict
@@ -23,8 +22,10 @@ from pipeflow.client.model import UNSET, CustomModel, custom_values, home_of
 from pipeflow.errors import ClientError, ConfigError
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from pipeflow.client.client import Client
     from pipeflow.client.definitions import Definitions, FieldDefinition
-    from pipeflow.client.transport import Transport
 
 log = logging.getLogger("pipeflow.client")
 
@@ -54,12 +55,12 @@ class Fields:
 
     def __init__(
         self,
-        transport: Transport,
+        client: Client,
         definitions: Definitions | None = None,
         *,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._transport = transport
+        self._client = client
         self._given = definitions
         self._now = now
 
@@ -67,7 +68,7 @@ class Fields:
     def definitions(self) -> Definitions:
         """What is known so far; shared by the clients of one account."""
         # Asked for anew each time: an OAuth grant may become another company's.
-        return _shared(self._transport.configuration.account) if self._given is None else self._given
+        return _shared(self._client.transport.configuration.account) if self._given is None else self._given
 
     async def of(self, kind: str) -> Sequence[FieldDefinition]:
         """Give the custom fields of a kind of record (`deal`, `person`, …), fetched if they are not known.
@@ -102,9 +103,9 @@ class Fields:
         """Send an operation whose `custom_fields` may go by name: what leaves has keys and Python values."""
         given = arguments.get("custom_fields") if sent.custom_fields else None
         if not given:
-            return await self._transport.send(sent, arguments)
+            return await self._client.transport.send(sent, arguments)
         written = await self._written(_KIND_OF[sent.id.split(".")[1]], given)
-        return await self._transport.send(sent, {**arguments, "custom_fields": written})
+        return await self._client.transport.send(sent, {**arguments, "custom_fields": written})
 
     async def _written(self, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         from pipeflow.client.fieldset import definition_of
@@ -175,6 +176,8 @@ class Fields:
 
     async def _fetch(self, kind: str) -> None:
         """Fetch a kind once for any number of callers."""
+        import asyncio
+
         mine = (self.definitions, kind)
         fetching = _fetching.get(mine)
         if fetching is None:
@@ -196,7 +199,7 @@ class Fields:
 
         noun = kind.capitalize()
         asked = operation(f"v2.{noun}FieldsApi.get{noun}Fields")
-        pages: Page[Any] = Page(self._transport.send, asked, Any, {})
+        pages: Page[Any] = Page(self._client.transport.send, asked, Any, {})
         return read_definitions([each async for each in pages if isinstance(each, Mapping)])
 
 
@@ -215,6 +218,8 @@ def _homes(kinds: Sequence[str]) -> Sequence[str]:
 
 def _shared(account: str) -> Definitions:
     """Give what the clients of an account know together, as long as their loop lives."""
+    import asyncio
+
     from pipeflow.client.definitions import Definitions
 
     companies = _known.setdefault(asyncio.get_running_loop(), OrderedDict())
