@@ -56,6 +56,9 @@ class Ownership(Protocol):
         are those that we know.
         """
 
+    def leave(self) -> None:
+        """Begin nothing more: hand back at once where nobody is at work, and the rest as attempts end."""
+
     async def stop(self) -> None:
         """Hand everything back."""
 
@@ -83,8 +86,11 @@ class Everything:
         """Have everything already."""
         wake()
 
-    async def stop(self) -> None:
+    def leave(self) -> None:
         """Keep everything: nobody waits for it."""
+
+    async def stop(self) -> None:
+        """Keep everything."""
 
 
 class _Mine:
@@ -117,7 +123,8 @@ class HandedOut:
         self._heart: Heart | None = None
         self._name = f"process {os.getpid()} on {socket.gethostname()}"
         self._woken = asyncio.Event()
-        self._stopping = False
+        self._stopping = self._leaving = self._in_doubt = False
+        self._got: dict[int, Job] = {}
         self._task: asyncio.Task[None] | None = None
         self._swept_at = self._abstains_until = 0.0
         self._share = PARTITIONS
@@ -148,6 +155,11 @@ class HandedOut:
         self._store.on_change(self._woken.set)
         self._task = asyncio.create_task(self._work(), name="ownership")
 
+    def leave(self) -> None:
+        """Get nothing more, and hand back partitions as soon as nobody is at work on them."""
+        self._leaving = True
+        self._woken.set()
+
     async def stop(self) -> None:
         """Hand everything back at once, and wake those who may have it."""
         self._stopping = True
@@ -159,8 +171,8 @@ class HandedOut:
         mine, self._mine = self._mine, {}
         self._changed()
         try:
-            for one in mine.values():
-                await self._jobs.hand_back(one.job)
+            for job in [*(one.job for one in mine.values()), *self._got.values()]:
+                await self._jobs.hand_back(job)
             await self._jobs.unregister()
             self._store.wake_others()
         except StoreError as error:
@@ -179,6 +191,7 @@ class HandedOut:
             try:
                 await self._round()
             except StoreError as error:
+                self._in_doubt = True  # what was asked for may have happened
                 log.warning("Partitions cannot be got for now: %s", error)
                 await asyncio.sleep(BACK_OFF)
             await self._rest()
@@ -197,6 +210,12 @@ class HandedOut:
     async def _round(self) -> None:
         if self._heart is None or self._heart.lost:
             await self._become_worker()
+        if self._leaving:
+            await self._leave()
+            return
+        if self._in_doubt:
+            await self._jobs.hand_back_but({*self._mine, *self._got})
+            self._in_doubt = False
         if time.monotonic() >= self._swept_at + SWEEP_EVERY:
             await self._sweep()
         if time.monotonic() < self._abstains_until:
@@ -216,6 +235,7 @@ class HandedOut:
             log.warning("This worker was taken for dead; what it had is worked by others, and it begins anew.")
             self._heart.stop()
         self._mine.clear()
+        self._got.clear()
         self._changed()
         await self._jobs.register()
         self._heart = Heart(self._store.database.url, self._jobs.worker_id, self._is_alive)
@@ -226,22 +246,29 @@ class HandedOut:
 
     async def _fetch(self) -> None:
         """Get partitions up to our share, and raise their epochs: from then on their last owners can write nothing."""
-        got: dict[int, Job] = {}
-        while len(self._mine) + len(got) < self._share and (found := await self._jobs.fetch()) is not None:
-            got[found[0]] = found[1]
-        if not got:
+        while len(self._mine) + len(self._got) < self._share and (found := await self._jobs.fetch()) is not None:
+            self._got[found[0]] = found[1]
+        if not self._got:
             return
-        epochs = await self._store.take_partitions(list(got), self._name, self._clock())
+        epochs = await self._store.take_partitions(list(self._got), self._name, self._clock())
+        got, self._got = self._got, {}
         now = time.monotonic()
         self._mine.update({number: _Mine(job, epochs[number], now) for number, job in got.items()})
         self._wake()
+
+    async def _leave(self) -> None:
+        now = time.monotonic()
+        for mine in self._mine.values():
+            mine.leaving_since = now
+        self._changed()
+        await self._let_go(now)
 
     # The sweep ------------------------------------------------------------------------------------------------------
     async def _sweep(self) -> None:
         """Once a second: share with the others, let go of what is idle, and take up what the dead had."""
         self._swept_at = now = time.monotonic()
         self._share = -(-PARTITIONS // max(1, await self._jobs.workers(STALLED)))
-        if self._heart is not None and now - self._heart.beaten_at < STALLED / 2:
+        if self._heart is not None and self._heart.is_steady(STALLED):
             await self._jobs.put_back_stalled(STALLED)
         if not self._mine:
             return

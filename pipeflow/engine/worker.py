@@ -117,6 +117,7 @@ class Engine:
         self._woken.set()
         if self._loop_task is None:
             return
+        self._ownership.leave()
         if self._attempts:
             await asyncio.wait(self._attempts, timeout=grace)
         for attempt in self._attempts:

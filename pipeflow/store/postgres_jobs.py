@@ -160,6 +160,12 @@ class Jobs:
         except exceptions.ConnectorException:  # it was taken from us
             pass
 
+    async def hand_back_but(self, known: Collection[int]) -> None:
+        """Hand back what we were given without hearing of it, as the connection broke."""
+        for job in await self._manager.list_jobs_async(queue=QUEUE, status="doing", worker_id=self.worker_id):
+            if int(str(job.lock)) not in known:
+                await self.hand_back(job)
+
     async def put_back_stalled(self, seconds: float) -> int:
         """Hand the partitions of workers out again that gave no sign for so many seconds; say how many."""
         stalled = list(await self._manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=seconds))
@@ -189,12 +195,20 @@ class Heart:
 
     def __init__(self, database_url: str, worker_id: int, alive: Callable[[], bool]) -> None:
         self.lost = False
-        self.beaten_at = time.monotonic()
+        self._beaten_at = self._steady_since = time.monotonic()
         self._url = database_url
         self._worker_id = worker_id
         self._alive = alive
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pipeflow-heart", daemon=True)
+
+    def is_steady(self, seconds: float) -> bool:
+        """Say whether it has beaten for so long without a pause: only then are others judged by theirs.
+
+        When the database comes back after a while, nobody has beaten, and nobody is dead.
+        """
+        now = time.monotonic()
+        return now - self._beaten_at < 2 * BEAT_EVERY and now - self._steady_since > seconds
 
     def start(self) -> None:
         """Begin."""
@@ -224,4 +238,7 @@ class Heart:
             b"UPDATE pipeflow.procrastinate_workers SET last_heartbeat = now() WHERE id = %s", (self._worker_id,)
         )
         self.lost = self.lost or done.rowcount == 0
-        self.beaten_at = time.monotonic()
+        now = time.monotonic()
+        if now - self._beaten_at > 2 * BEAT_EVERY:
+            self._steady_since = now
+        self._beaten_at = now

@@ -128,6 +128,7 @@ async def test_run_that_waits_for_its_retry_holds_its_lane_and_no_other(tmp_path
     async with working(House(tmp_path / "x.db", handler("a.h", once_broken))) as house:
         await deliver(house.store, change(1, 0, 10), change(1, 1, 11), change(2, 2, 12))
         await house.until(lambda runs: any(run.record_id == "2" and run.status == "succeeded" for run in runs))
+        await house.until(lambda runs: any(run.attempts == 1 and run.status == "pending" for run in runs))
         assert ("1", 11) not in seen
         await house.advance(5)
         await house.until(lambda runs: all(run.status == "succeeded" for run in runs))
