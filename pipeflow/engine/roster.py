@@ -32,7 +32,7 @@ class Roster:
         await roster.start()
 
     Each of `follow` is called with the company whose accounts changed: one was connected or is gone, or another acts.
-    What raises a PipeflowError is told, and called again a minute later.
+    Where one raises, that is told, and all are called again for this company a minute later.
     """
 
     def __init__(self, store: Store, accounts: Accounts) -> None:
@@ -77,6 +77,9 @@ class Roster:
                 except PipeflowError as error:
                     self._again[company] = time + AGAIN_SECONDS
                     log.warning("Company %d changed, and not all could follow yet: %s", company, error)
+                except Exception:
+                    self._again[company] = time + AGAIN_SECONDS
+                    log.exception("Company %d changed, and not all could follow yet", company)
         return changed
 
     async def _watch(self) -> None:
@@ -95,6 +98,8 @@ class Roster:
                 await self.look()
             except PipeflowError as error:
                 log.warning("The accounts could not be read: %s", error)
+            except Exception:
+                log.exception("The watch over the accounts met an error of its own and goes on")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _read(self) -> dict[int, frozenset[tuple[object, ...]]]:
