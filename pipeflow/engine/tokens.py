@@ -142,6 +142,8 @@ class Tokens:
                     return
                 except (ClientError, ConfigError) as error:
                     log.warning("The token of account %d could not be refreshed, and will be: %s", account_id, error)
+                except Exception:
+                    log.exception("The token of account %d could not be refreshed, and will be", account_id)
 
         await asyncio.gather(*map(refresh, due))
 
