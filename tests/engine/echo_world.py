@@ -65,7 +65,10 @@ class Attempted:
 
 @dataclass
 class World:
-    """One company's deals, the events they emit, and a dispatcher that reads them."""
+    """One company's deals, the events they emit, and a dispatcher that reads them.
+
+    `apart`: the process that dispatches is another one than the process that writes.
+    """
 
     store: Store
     registry: Registry
@@ -74,6 +77,7 @@ class World:
     deals: dict[int, dict[str, Any]] = field(default_factory=dict)
     undelivered: list[bytes] = field(default_factory=list)
     ours: set[str] = field(default_factory=set)
+    apart: bool = False
     account: Account = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,7 +90,8 @@ class World:
     def restart(self) -> None:
         """Begin anew as a process does that was killed: nothing in memory is left."""
         self.ledger = Ledger(self.store, lambda: self.now)
-        self.dispatcher = Dispatcher(self.store, self.registry, self.ledger)
+        reading = Ledger(self.store, lambda: self.now, shared=True) if self.apart else self.ledger
+        self.dispatcher = Dispatcher(self.store, self.registry, reading)
 
     # What happens at Pipedrive ------------------------------------------------------------------------------------
     def add(self, values: Mapping[str, Any], *, ours: bool = False, source: str = "api", user: int = OURS) -> int:

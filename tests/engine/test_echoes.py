@@ -265,19 +265,6 @@ async def test_change_of_somebody_else_that_polling_found_is_heard(world: World)
     assert await last_woken(world) == BOTH
 
 
-async def test_writes_of_another_process_are_known_where_several_work(world: World) -> None:
-    deal = await known_deal(world)
-    here = world.ledger
-    world.restart()
-    world.ledger = type(here)(world.store, lambda: world.now, shared=True)
-    world.dispatcher = type(world.dispatcher)(world.store, world.registry, world.ledger)
-    await world.dispatch()
-    there, world.ledger = world.ledger, here
-    await world.write(deal, {"value": 5})
-    world.ledger = there
-    assert await last_woken(world) == OTHERS
-
-
 # Every order ------------------------------------------------------------------------------------------------------
 Step = tuple[str, int, int]
 STEPS = st.lists(
@@ -350,14 +337,17 @@ async def _play(world: World, steps: list[Step]) -> None:
     await world.finish()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("apart", [False, True], ids=["one process", "two processes"])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
-def test_in_every_order_own_writes_are_echoes_and_everything_else_is_heard(folder: Path, steps: list[Step]) -> None:
+def test_in_every_order_own_writes_are_echoes_and_everything_else_is_heard(
+    folder: Path, apart: bool, steps: list[Step]
+) -> None:
     async def play() -> tuple[dict[str, set[str]], set[str], list[str]]:
         store = open_store(f"sqlite:///{folder}/x.db")
         await store.open(owner=True)
         try:
-            world = World(store, recipes())
+            world = World(store, recipes(), apart=apart)
             await world.open()
             await _play(world, steps)
             left = [event.name for event in await store.events(EventFilter(status="stored"))]
