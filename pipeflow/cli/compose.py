@@ -289,7 +289,7 @@ async def forget_history(store: Store, days: float, now: float) -> None:
 
 
 def settings_trouble(settings: Settings, *, polls: bool = False) -> list[str]:
-    """Say what is missing for a way into Pipedrive and back; who polls needs no way back."""
+    """Say what is missing for a way into Pipedrive and back; who polls needs no way back, but for an OAuth app."""
     if settings.api_token is None and (settings.client_id is None or settings.client_secret is None):
         return [
             "There is no way into Pipedrive yet. Set PIPEDRIVE_API_TOKEN (in Pipedrive: Personal preferences > API) "
@@ -297,7 +297,7 @@ def settings_trouble(settings: Settings, *, polls: bool = False) -> list[str]:
             "and PIPEFLOW_PUBLIC_URL (the https address at which Pipedrive reaches this machine), in the environment "
             "or in a file .env. Or try it against a simulated Pipedrive, without any account: `pipeflow run --sandbox`."
         ]
-    if settings.public_url is None and not polls:
+    if settings.public_url is None and not (polls and settings.client_id is None):
         return [
             "PIPEFLOW_PUBLIC_URL is not set: the https address at which Pipedrive reaches this machine, such as "
             "https://hooks.example.com; webhooks are registered there. Set it in the environment or in a file .env, "

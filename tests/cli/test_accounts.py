@@ -157,3 +157,13 @@ def test_doctor_names_an_account_that_must_be_connected_again_and_no_uninstalled
     assert "must be connected again (gone): `pipeflow accounts connect`" in pipeflow("doctor").output
     asyncio.run(change("disconnected"))
     assert "must be connected again" not in pipeflow("doctor").output
+
+
+def test_an_oauth_app_needs_a_public_address_even_where_it_polls(
+    folder: Path, oauth_app: None, pipeflow: Pipeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIPEFLOW_PUBLIC_URL")
+    for options in ((), ("--poll", "60")):
+        result = pipeflow("run", *options)
+        assert isinstance(result.exception, ConfigError)
+        assert "PIPEFLOW_PUBLIC_URL" in str(result.exception)
