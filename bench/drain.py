@@ -94,7 +94,7 @@ async def drain(store: Store, engine: Engine, number: int, waiting: int) -> None
     wanted = number
     if waiting:
         await fill(store, events(10_000_000, waiting, record=STUCK))
-    stored = await fill(store, events(1, number))
+    stored = await fill(store, events(int(time.time()) % 1_000_000 * 1000, number))
     spare_collector()
     began, cpu = time.perf_counter(), time.process_time()
     await engine.start()
@@ -110,7 +110,7 @@ async def drain(store: Store, engine: Engine, number: int, waiting: int) -> None
 async def latency(store: Store, engine: Engine, rate: float, seconds: float) -> None:
     """Store events one by one at this rate and print how long each waited for its handler."""
     global wanted
-    new = events(1, int(rate * seconds))
+    new = events(int(time.time()) % 1_000_000 * 1000, int(rate * seconds))
     wanted = len(new)
     stored: dict[int, float] = {}
     spare_collector()
@@ -135,10 +135,10 @@ async def latency(store: Store, engine: Engine, rate: float, seconds: float) -> 
 
 async def measure(asked: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-        path = Path(folder) / "bench.db"
+        path = Path(asked.file or Path(folder) / "bench.db")
         store = open_store(f"sqlite:///{path}")
         await store.open(owner=True)
-        if asked.history:
+        if asked.history and not (await store.counts())["events"]:
             await store.close()
             fill_history(path, asked.history)
             await store.open(owner=True)
@@ -158,5 +158,6 @@ if __name__ == "__main__":
     parser.add_argument("--latency", type=float, default=0, help="measure the wait at so many events a second instead")
     parser.add_argument("--seconds", type=float, default=5, help="how long --latency looks")
     parser.add_argument("--folder", default=None, help="where the file is made")
+    parser.add_argument("--file", default=None, help="this file, which stays, so that its history is made once")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(measure(parser.parse_args()))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import socket
 import statistics
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -144,13 +145,37 @@ def authorization() -> str:
     return "Basic " + b64encode(":".join(Vault([KEY]).webhook_credentials(COMPANY)).encode()).decode()
 
 
+SLOW_FSYNC = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <unistd.h>
+static int slow(const char *name, int fd) {
+  int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
+  usleep(%d);
+  return real(fd);
+}
+int fsync(int fd) { return slow("fsync", fd); }
+int fdatasync(int fd) { return slow("fdatasync", fd); }
+"""
+
+
+def slow_disk(folder: Path, milliseconds: float) -> dict[str, str]:
+    """Give the environment of a process whose every fsync takes so much longer; needs a C compiler."""
+    if not milliseconds:
+        return {}
+    source, library = folder / "slow.c", folder / "slow.so"
+    source.write_text(SLOW_FSYNC % int(milliseconds * 1000))
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return {"LD_PRELOAD": str(library)}
+
+
 @contextmanager
-def server(which: str, url: str) -> Iterator[int]:
+def server(which: str, url: str, environment: Mapping[str, str]) -> Iterator[int]:
     """Start one of the two as a process of its own; gives its port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
         command = [sys.executable, __file__, "--serve", which, "--url", url, "--fd", str(listening.fileno())]
-        child = subprocess.Popen(command, pass_fds=[listening.fileno()])
+        child = subprocess.Popen(command, pass_fds=[listening.fileno()], env={**os.environ, **environment})
     try:
         yield port
     finally:
@@ -184,14 +209,15 @@ def database(folder: Path, postgres: bool) -> Iterator[str]:
     running.cleanup()
 
 
-def compare(rounds: int, seconds: float, connections: int, postgres: bool) -> None:
+def compare(rounds: int, seconds: float, connections: int, postgres: bool, slower: float) -> None:
     """Measure both alternately and print the rates, the ratio and the noise."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         script = folder / "deliveries.lua"
         script.write_text(SCRIPT % tuple(re.split("#META|#DEAL", delivery())))
         url = stack.enter_context(database(folder, postgres))
-        ports = {which: stack.enter_context(server(which, url)) for which in ("bare", "ours")}
+        disk = slow_disk(folder, slower)
+        ports = {which: stack.enter_context(server(which, url, disk)) for which in ("bare", "ours")}
         for port in ports.values():
             measure(port, script, 0, 1, connections)
         rates: dict[str, list[float]] = {"bare": [], "ours": []}
@@ -219,11 +245,12 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--serve", choices=["bare", "ours"], help=argparse.SUPPRESS)
     parser.add_argument("--postgres", action="store_true", help="store in PostgreSQL instead of SQLite")
+    parser.add_argument("--slow-fsync", type=float, default=0, metavar="MS", help="make each fsync so much slower")
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if not asked.serve:
-        compare(asked.rounds, asked.seconds, asked.connections, asked.postgres)
+        compare(asked.rounds, asked.seconds, asked.connections, asked.postgres, asked.slow_fsync)
         return
     import uvloop
 

@@ -161,7 +161,8 @@ def fill_history(path: Path, number: int) -> None:
         )
         db.execute(f"INSERT INTO attempts {span} SELECT i, 1, i, i, 'succeeded', 1, 0, NULL, NULL FROM n")
         db.execute(
-            "INSERT INTO records SELECT 4410021, 'deal', record_id, 1.0, 'delivery', 0, zeroblob(300) FROM events "
+            "INSERT INTO records (company, kind, record_id, update_time, source, deleted, state) "
+            "SELECT 4410021, 'deal', record_id, 1.0, 'delivery', 0, zeroblob(300) FROM events "
             f"WHERE id BETWEEN {start} AND {last} AND true ON CONFLICT DO NOTHING"
         )
         db.execute("UPDATE counters SET events = ?, run_id = ?", (last, last))
