@@ -234,7 +234,7 @@ class Network:
 
         configuration = Configuration(api_key="t0ken", base_url="https://pd.test")
         client = Client(transport=Transport(configuration, backend=httpx.MockTransport(self.handle), sleep=sleep))
-        client.fields = Fields(client.transport, now=now)
+        client.fields = Fields(client, now=now)
         return client
 
     @property
