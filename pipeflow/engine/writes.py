@@ -21,6 +21,8 @@ from pipeflow.store.base import EventFilter, Store, StoredEvent, Write
 
 KEPT_SECONDS = 400.0
 """Seconds for which a write stays in memory; older ones are read from the store where an old event asks for them."""
+OLDEST_SECONDS = 3 * 86_400.0
+"""Seconds after which nothing is taken for an echo any more."""
 SLACK = 2.0
 """Seconds by which the clocks of two of our machines may differ."""
 HOLD_SECONDS = 10.0
@@ -195,10 +197,10 @@ class Ledger:
         if self._covered_from is None:
             await self.begin()
         now = self.clock()
-        if now - self._pruned_at > PRUNE_SECONDS:
+        if abs(now - self._pruned_at) > PRUNE_SECONDS:
             self._prune(now)
         told = [_earliest_cause(event) for event in events if event.source != "tick"]
-        earliest = min(told, default=now)
+        earliest = max(min(told, default=now), now - OLDEST_SECONDS)
         if earliest < (self._covered_from or 0.0) and earliest < now - KEPT_SECONDS:
             await self._cover(earliest)
         if self._shared:
