@@ -215,7 +215,9 @@ def _content(word: str) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise ConfigError(f"{path} cannot be read: {reason}.") from None
+        raise ConfigError(
+            f"{path} cannot be read: {reason}. (A text that begins with @ is given as name:='\"@…\"'.)"
+        ) from None
 
 
 def _json(text: str, what: str) -> Any:
