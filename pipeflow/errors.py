@@ -33,6 +33,7 @@ A message says what happened, to what, and the next step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -229,6 +230,8 @@ class Retry(HandlerSignal):
     """
 
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:
+        if after is not None and not (isinstance(after, int | float) and math.isfinite(after)):
+            raise ValueError(f"Retry(after={after!r}): write seconds, such as Retry(after=60).")
         super().__init__(reason or "the handler asked for another try")
         self.after = after
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import json
 import logging
 import os
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,7 +22,7 @@ from pipeflow.engine.dryrun import DryRun, DryWrites
 from pipeflow.engine.fieldnames import CompanyFields
 from pipeflow.engine.fuse import Fuse
 from pipeflow.engine.logcontext import ATTEMPT, about
-from pipeflow.engine.retry import Decision, decide
+from pipeflow.engine.retry import Decision, decide, readable
 from pipeflow.engine.runwrites import RunWrites
 from pipeflow.engine.threads import in_thread, leave_if_forked
 from pipeflow.engine.writes import Ledger
@@ -48,9 +50,11 @@ class OnceMemory:
         """Give what is remembered under `key`, or call and remember."""
         kept = await self._store.once(run_id, key)
         if kept is not None:
-            return orjson.loads(kept)
-        result = await call()
-        remembered = orjson.dumps(result, default=_as_json)
+            return json.loads(kept)
+        result: Any = call()
+        if inspect.isawaitable(result):
+            result = await result
+        remembered = _remembered(result)
         while True:
             try:
                 await self._store.remember(run_id, key, remembered, self._clock())
@@ -164,10 +168,13 @@ class Executor:
         return client
 
     async def _failed(self, error: BaseException, run: Run) -> tuple[Closing, float]:
-        decision = decide(error, run.attempts, self._delays)
-        if decision.verdict == "ask":
-            decision = await self._ask(error, run, decision)
-        text = "".join(traceback.format_exception(error))[-8000:]
+        try:
+            decision = decide(error, run.attempts, self._delays)
+            if decision.verdict == "ask":
+                decision = await self._ask(error, run, decision)
+        except Exception as ours:  # noqa: BLE001 - the attempt is over, so that its run must not stay open
+            decision = decide(ours, run.attempts, self._delays, asked=True)
+        text = readable("".join(traceback.format_exception(error))[-8000:])
         pause = decision.after if decision.verdict == "pause" else 0.0
         return self._closing(decision, run, text), pause
 
@@ -210,7 +217,19 @@ def _event_of(stored: StoredEvent, payload: Payload | None, account: Any, run: R
     )
 
 
+def _remembered(result: Any) -> bytes:
+    """Write a result as JSON, whatever it is: the call has been made, and failing now would have its twin made."""
+    try:
+        return orjson.dumps(result, default=_as_json, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        return json.dumps(str(result)).encode()
+
+
 def _as_json(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence | Set):
+        return list(value)
     return str(value)

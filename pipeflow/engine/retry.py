@@ -27,6 +27,7 @@ BUDGET_SECONDS = 3600.0
 BURST_SECONDS = 10.0
 STORE_SECONDS = 5.0
 SHORTEST_PAUSE = 1.0
+LONGEST_REASON = 1000
 
 Verdict = Literal["retry", "skip", "dead", "pause", "ask", "released"]
 
@@ -55,9 +56,9 @@ def decide(error: BaseException, attempts: int, delays: Sequence[float], *, aske
     cause = telling(error)
     reason = describe(cause)
     if isinstance(cause, Skip):
-        return Decision("skip", str(cause))
+        return Decision("skip", reason)
     if isinstance(cause, GiveUp):
-        return Decision("dead", str(cause))
+        return Decision("dead", reason)
     if isinstance(cause, StoreUnavailable):
         return Decision("released", reason, STORE_SECONDS)
     pause = _pause(cause)
@@ -73,11 +74,25 @@ def decide(error: BaseException, attempts: int, delays: Sequence[float], *, aske
 
 def describe(error: BaseException) -> str:
     """Say in one line what was raised: the text of our own signals, else the class and its text."""
-    text = " ".join(str(error).split())
+    text = " ".join(readable(_text(error)).split())
+    if len(text) > LONGEST_REASON:
+        text = f"{text[:LONGEST_REASON]}…"
     if isinstance(error, (Retry, Skip, GiveUp)):
         return text
     name = type(error).__name__
     return f"{name}: {text}" if text else name
+
+
+def readable(text: str) -> str:
+    """Take out of a text what no store keeps: halves of characters, and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an exception of a recipe may be as broken as its handler
+        return "its text cannot be read"
 
 
 def telling(error: BaseException) -> BaseException:

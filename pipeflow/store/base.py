@@ -168,9 +168,11 @@ class Run:
         The result is kept as JSON: a model comes back as a mapping on later attempts. An exception is not kept.
         """
         if self._memory is None:
-            return await call()
-        result: T = await self._memory.once(self.id, key, call)
-        return result
+            made: Any = call()
+            result: T = await made if isinstance(made, Awaitable) else made
+            return result
+        kept: T = await self._memory.once(self.id, key, call)
+        return kept
 
 
 @dataclass(slots=True)

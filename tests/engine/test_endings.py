@@ -7,12 +7,14 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipeflow.client import Client
 from pipeflow.engine.bounded import Bounded
+from pipeflow.errors import Retry
 from pipeflow.events import Event
 from pipeflow.store.base import Run, RunFilter
 from tests.engine.acting import acting, handler
@@ -122,6 +124,45 @@ async def test_handler_that_awaits_something_cancelled_fails_and_is_not_stuck(tm
     assert run.status == "pending"
 
 
+class _Broken(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even its text")
+
+
+UNSPEAKABLE: dict[str, BaseException] = {
+    "Broken": _Broken(),
+    "half a character": ValueError("a \ud800"),
+    "NUL": ValueError("a \0"),
+    "endless": ValueError("x" * 1_000_000),
+    "a group of them": ExceptionGroup("two", [_Broken(), ValueError("\udfff")]),
+}
+
+
+@pytest.mark.parametrize("name", UNSPEAKABLE)
+async def test_what_cannot_be_written_down_still_ends_its_run(tmp_path: Path, name: str) -> None:
+    async def raises(event: Event[Any]) -> None:
+        raise UNSPEAKABLE[name]
+
+    async with acting(tmp_path / "x.db", handler("a.raises", raises, **EVENT)) as house:
+        await house.change(1)
+        (run,) = await house.until(lambda runs: bool(runs) and runs[0].attempts == 1)
+        assert run.status == "pending"
+        assert 0 < len(run.error or "") < 1100
+        house.advance(5)
+        await house.until(lambda runs: runs[0].attempts == 2)
+
+
+@pytest.mark.parametrize("after", [float("nan"), float("inf"), "soon"])
+async def test_retry_without_a_time_is_a_failure_that_says_so(tmp_path: Path, after: Any) -> None:
+    async def again(event: Event[Any]) -> None:
+        raise Retry(after=after)
+
+    async with acting(tmp_path / "x.db", handler("a.again", again, **EVENT)) as house:
+        await house.change(1)
+        (run,) = await house.until(lambda runs: bool(runs) and runs[0].attempts == 1)
+    assert "write seconds, such as Retry(after=60)" in (run.error or "")
+
+
 async def test_poison_handler_is_dead_after_its_list_and_others_never_wait(tmp_path: Path) -> None:
     async def poison(event: Event[Any]) -> None:
         raise RecursionError("again")
@@ -198,6 +239,44 @@ async def test_what_was_done_once_is_not_done_again_by_a_retry(tmp_path: Path) -
         await house.at_rest()
         assert [write[:2] for write in house.stub.writes] == [("POST", "/v1/notes")]
     assert tries[1]["content"] == "Hello"
+
+
+RESULTS: dict[str, tuple[Any, Any]] = {
+    "a plain value": (5, 5),
+    "odd keys": ({1: "a"}, {"1": "a"}),
+    "a large number": (2**80, str(2**80)),
+    "half a character": ("\ud800", "\ud800"),
+    "records": ((SimpleNamespace(id=1),), ["namespace(id=1)"]),
+    "a view": ({"a": 1}.keys(), ["a"]),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_whatever_a_call_gave_is_not_called_again(tmp_path: Path, name: str, is_async: bool) -> None:
+    result, kept = RESULTS[name]
+    calls: list[int] = []
+    given: list[Any] = []
+
+    def call() -> Any:
+        calls.append(1)
+        return result
+
+    async def call_later() -> Any:
+        return call()
+
+    async def once(event: Event[Any], run: Run) -> None:
+        given.append(await run.once("thing", call_later if is_async else call))
+        if len(given) == 1:
+            raise RuntimeError("after it")
+
+    arguments = {"event": "event", "run": "run"}
+    async with acting(tmp_path / "x.db", handler("a.once", once, arguments=arguments)) as house:
+        await house.change(1)
+        await house.until(lambda runs: bool(runs) and runs[0].attempts == 1)
+        house.advance(5)
+        await house.at_rest()
+    assert (len(calls), given[0], given[1]) == (1, result, kept)
 
 
 async def test_replay_shares_nothing_with_what_it_replays(tmp_path: Path) -> None:
