@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeflow.catalog import operation
 from pipeflow.cli.times import iso
 from pipeflow.store.base import Account, Attempt, Pause, Run, StoredEvent, Webhook, Write
 
@@ -107,7 +108,7 @@ def write_row(write: Write) -> Row:
         "company": write.company,
         "kind": write.kind,
         "record_id": write.record_id,
-        "operation": write.operation,
+        "operation": operation(write.operation).attribute,
         "values": dict(write.values),
         "before": None if write.before is None else dict(write.before),
         "answer": None if write.answer is None else dict(write.answer),

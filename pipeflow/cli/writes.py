@@ -28,6 +28,7 @@ def writes(
     """List writes, newest first: what was sent, what was there before, and what became of it."""
     import time
 
+    from pipeflow.catalog import operation
     from pipeflow.cli.compose import opened_store, run_async
     from pipeflow.cli.output import print_json, print_table
     from pipeflow.cli.rows import told_values, write_row
@@ -59,7 +60,7 @@ def writes(
                 local(write.intended_at),
                 write.handler,
                 write.run_id,
-                write.operation,
+                operation(write.operation).attribute,
                 write.record_id,
                 told_values(dict(write.values)),
                 write.outcome or "under way",

@@ -233,7 +233,7 @@ def test_writes_are_listed_and_shown_with_their_run(history: History, listed: Li
     )
     in_store(lambda store: store.add_write(write))
     (row,) = listed("writes", "--handler", "follow_up.call", "--record", "1")
-    assert (row["values"], row["before"], row["outcome"]) == (values, before, None)
+    assert (row["operation"], row["values"], row["before"]) == ("v2.deals.update_deal", values, before)
     assert [one["id"] for one in run_of(listed, history.succeeded)["writes"]] == [row["id"]]
     assert listed("writes", "--record", "2") == []
 
