@@ -6,10 +6,11 @@ tokens would not suffice. With `--poll` it is the only source of events, and as 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -18,12 +19,14 @@ from pipeflow.engine.asking import Asking, Purse
 from pipeflow.engine.look import Look
 from pipeflow.engine.sources import OFTEN, Source, sources_of
 from pipeflow.engine.webhooks import MADE_AGAIN
+from pipeflow.errors import ClientError, ConfigError
 from pipeflow.registry import Registry
 from pipeflow.settings import Settings
 from pipeflow.store.base import Account, Proof, Store
 
 DAY = 86400.0
 LEASE_SECONDS = 120.0
+AT_ONCE = 8
 SLOWER = 10
 """Of so many polls, one looks where much is read for little that changes; no less than every quarter of an hour."""
 MOST_PROOFS = 2000
@@ -65,6 +68,8 @@ class Reconciler:
         self._due: dict[tuple[int, str], float] = {}
         self._hurried: set[int] = set()
         self._latest = 0.0
+        self._looking: dict[int, asyncio.Lock] = {}
+        self._at_once = asyncio.Semaphore(AT_ONCE)
         self._made_again: dict[int, float] = {}
         self._unproven: dict[int, int] = {}
         self._costs: dict[str, int] = {}
@@ -95,33 +100,51 @@ class Reconciler:
             return source.every
         return max(self._poll, min(source.every, self._poll * SLOWER)) if source.is_slow else self._poll
 
-    async def step(self) -> list[Proof]:
-        """Look at what is due, of each company; give what was found."""
-        proofs: list[Proof] = []
-        if self._budget == 0:
-            return proofs
-        for account in await self._accounts.connected():
-            due = await self._due_of(account.company) if account.acting else []
-            if due and await self._lease(account):
-                try:
-                    proofs.append(await self._look(account, due))
-                finally:
-                    await self._store.release_lease(_lease_of(account), self._holder)
-        return proofs
+    async def step(self, company: int | None = None) -> list[Proof]:
+        """Look at what is due, of each company or of one, several at once; give what was found."""
+        return await self._of_each(company, self._step_one)
 
     async def begin(self) -> None:
         """Set the watermarks that are not set yet: from here on nothing is missed, whatever happens next."""
-        for account in await self._accounts.connected():
-            if not account.acting or self._budget == 0:
-                continue
-            known = await self._store.watermarks(account.company)
-            new = [source for source in self.sources if source.name not in known]
-            if new and await self._lease(account):
+        await self._of_each(None, self._begin_one)
+
+    async def _of_each(self, company: int | None, work: Callable[[Account], Awaitable[Proof | None]]) -> list[Proof]:
+        """Do this for each company, or for one: trouble with one leaves the others alone, and nobody else is at it."""
+
+        async def alone(account: Account) -> Proof | None:
+            async with self._at_once, self._looking.setdefault(account.company, asyncio.Lock()):
                 try:
-                    last = await self._store.proofs(account.company, limit=MOST_PROOFS)
-                    await self._keep(await self._ask(account, last).begin(new), last)
-                finally:
-                    await self._store.release_lease(_lease_of(account), self._holder)
+                    return await work(account)
+                except (ClientError, ConfigError) as error:
+                    log.warning("Company %s cannot be looked at: %s", account.company, error)
+                    return None
+
+        if self._budget == 0:
+            return []
+        wanted = [one for one in await self._accounts.connected() if one.acting and company in (None, one.company)]
+        return [proof for proof in await asyncio.gather(*map(alone, wanted)) if proof is not None]
+
+    async def _step_one(self, account: Account) -> Proof | None:
+        due = await self._due_of(account.company)
+        if not due or not await self._lease(account):
+            return None
+        try:
+            return await self._look(account, due)
+        finally:
+            await self._store.release_lease(_lease_of(account), self._holder)
+
+    async def _begin_one(self, account: Account) -> Proof | None:
+        known = await self._store.watermarks(account.company)
+        new = [source for source in self.sources if source.name not in known]
+        if not new or not await self._lease(account):
+            return None
+        try:
+            last = await self._store.proofs(account.company, limit=MOST_PROOFS)
+            proof = await self._ask(account, last).begin(new)
+            await self._keep(proof, last)
+            return proof
+        finally:
+            await self._store.release_lease(_lease_of(account), self._holder)
 
     def _ask(self, account: Account, last: Sequence[Proof]) -> Look:
         now = self._clock()

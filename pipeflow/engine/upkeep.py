@@ -1,16 +1,21 @@
 """What keeps events coming: webhooks in order, and a look for what was missed. Imports the rooms beside it.
 
 The webhooks are looked at at start, hourly, when deliveries are refused for their credentials, and when a look found
-what should have been delivered. What had to be made again is followed by a look for what was missed meanwhile.
+what should have been delivered. Making one again is preceded and followed by a look for what was missed: a lost change
+must be found before a later one of its record is delivered, as it could not be told from that any more.
 """
 
 from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
 
 from pipeflow.engine.reconcile import Reconciler
 from pipeflow.engine.scheduler import Scheduler
 from pipeflow.engine.webhooks import WebhookChanges, WebhookKeeper
 
 HOUR = 3600.0
+LONGEST_FIRST_LOOK = 15.0
 MISSED = "The look for what was missed"
 
 
@@ -22,6 +27,7 @@ class Upkeep:
         self._keeper = keeper
         self._reconciler = reconciler
         if keeper is not None:
+            keeper.before_repair = self._look_first
             scheduler.own("The look at the webhooks", HOUR, self.register)
         scheduler.own(MISSED, reconciler.turn, self.look, at_once=True)
 
@@ -51,6 +57,13 @@ class Upkeep:
         if self._reconciler.missed:
             self._reconciler.missed.clear()
             await self._register(None)
+
+    async def _look_first(self, company: int) -> None:
+        """Look before deliveries begin again, but not for long: until then what happens is not delivered either."""
+        self._reconciler.hurry(company)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_FIRST_LOOK):
+                await self._reconciler.step(company)
 
     async def _register(self, company: int | None) -> WebhookChanges | None:
         # Watermarks before webhooks: where there is a webhook, nothing that it fails to tell is missed.

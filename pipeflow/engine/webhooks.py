@@ -11,7 +11,7 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from pipeflow.engine.accounts import Accounts
@@ -63,6 +63,8 @@ class WebhookKeeper:
         self._vault = vault
         self._settings = settings
         self._clock = clock
+        self.before_repair: Callable[[int], Awaitable[object]] | None = None
+        """Called with the company before webhooks are made again that were lost, while nothing is delivered yet."""
         self._looked_at: dict[int, float] = {}
         self._looking: dict[int, asyncio.Lock] = {}
         self._at_once = asyncio.Semaphore(AT_ONCE)
@@ -104,7 +106,10 @@ class WebhookKeeper:
         if not await self._store.take_lease(lease, self._holder, self._clock(), LEASE_SECONDS):
             return
         try:
-            await self._carry_out(await self._plan(account, wanted), changes)
+            made = await self._plan(account, wanted)
+            if made.lost and self.before_repair is not None:
+                await self.before_repair(account.company)
+            await self._carry_out(made, changes)
             await self._withdraw(account, changes)
         finally:
             await self._store.release_lease(lease, self._holder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipeflow.engine.scheduler import Scheduler
@@ -73,3 +74,36 @@ async def test_without_webhooks_looking_is_the_only_source(tmp_path: Path) -> No
         await ours.look()
         assert [event.name for event in await house.polled()] == ["deal.added"]
         assert there(house) == []
+
+
+async def test_what_was_lost_is_found_before_later_changes_are_delivered_again(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.won", "deal.updated") as house:
+        ours = upkeep(house)
+        changes = await ours.register()
+        assert changes is not None
+        await ours.look()
+        deal = next(one for one in house.sandbox.company.living("deal") if one["status"] == "open")["id"]
+        house.sandbox.webhooks.remove(house.sandbox.company, house.sandbox.company.webhooks[changes.added[0].id])
+        house.sandbox.change("deal", deal, status="won")
+        house.pass_time(3600)
+        house.sandbox.journal.clear()
+        await upkeep(house).register()
+        asked = [request["path"] for request in house.sandbox.journal.listed() if request["method"] != "DELETE"]
+        house.sandbox.change("deal", deal, title="Renamed in the light")
+        await house.deliver(house.changes[-1])
+        await ours.look()
+        names = [event.names for event in await house.events()]
+    assert asked.index("/api/v2/deals") < len(asked) - 1 - asked[::-1].index("/v1/webhooks")
+    assert [name for name in names if "deal.won" in name] == [names[0]]
+    assert names[1:] == [("deal.updated",)]
+
+
+async def test_trouble_with_one_company_leaves_the_looks_at_others_alone(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        (account,) = await house.accounts.connected()
+        await house.store.save_account(replace(account, id=0, company=1, user_id=1, version=0, credentials=None))
+        house.accounts.forget()
+        house.sandbox.add("deal", title="New")
+        house.pass_time(900)
+        await house.reconciler.step()
+        assert [event.name for event in await house.polled()] == ["deal.added"]
