@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import json
-import logging
 import os
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
-
-import orjson
-from pydantic import BaseModel
 
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.bounded import Bounded
@@ -22,48 +16,17 @@ from pipeflow.engine.dryrun import DryRun, DryWrites
 from pipeflow.engine.fieldnames import CompanyFields
 from pipeflow.engine.fuse import Fuse
 from pipeflow.engine.logcontext import ATTEMPT, about
+from pipeflow.engine.once import OnceMemory
 from pipeflow.engine.retry import Decision, decide, readable
 from pipeflow.engine.runwrites import RunWrites
 from pipeflow.engine.threads import in_thread, leave_if_forked
 from pipeflow.engine.writes import Ledger
-from pipeflow.errors import StoreUnavailable
 from pipeflow.events import Event, FieldNames, Payload, build_event, normalise
 from pipeflow.injection import Argument
 from pipeflow.registry import Handler, Job, logger_of
-from pipeflow.store.base import Account, Closing, Run, Store, StoredEvent
-
-AGAIN_SECONDS = 1.0
+from pipeflow.store.base import Account, Closing, Run, StoredEvent
 
 _OF_ACCOUNT = frozenset({"account", "client"})
-
-log = logging.getLogger("pipeflow.engine")
-
-
-class OnceMemory:
-    """Where `run.once` keeps its results: in the store, as JSON."""
-
-    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
-        self._store = store
-        self._clock = clock
-
-    async def once(self, run_id: int, key: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Give what is remembered under `key`, or call and remember."""
-        kept = await self._store.once(run_id, key)
-        if kept is not None:
-            return json.loads(kept)
-        result: Any = call()
-        if inspect.isawaitable(result):
-            result = await result
-        remembered = _remembered(result)
-        while True:
-            try:
-                await self._store.remember(run_id, key, remembered, self._clock())
-            except StoreUnavailable as error:
-                # The call has been made: failing now would have the next attempt make its twin.
-                log.warning("What run %d did once (%s) could not be stored and will be again: %s", run_id, key, error)
-                await asyncio.sleep(AGAIN_SECONDS)
-            else:
-                return result
 
 
 class Executor:
@@ -215,21 +178,3 @@ def _event_of(stored: StoredEvent, payload: Payload | None, account: Any, run: R
         account=account,
         fields=fields,
     )
-
-
-def _remembered(result: Any) -> bytes:
-    """Write a result as JSON, whatever it is: the call has been made, and failing now would have its twin made."""
-    try:
-        return orjson.dumps(result, default=_as_json, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:
-        return json.dumps(str(result)).encode()
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Sequence | Set):
-        return list(value)
-    return str(value)

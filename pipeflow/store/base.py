@@ -165,7 +165,7 @@ class Run:
 
             note = await run.once("note", lambda: client.notes.add_note(content="Hello", deal_id=deal.id))
 
-        The result is kept as JSON: a model comes back as a mapping on later attempts. An exception is not kept.
+        The result is kept as JSON, and the client's records come back as such. An exception is not kept.
         """
         if self._memory is None:
             made: Any = call()

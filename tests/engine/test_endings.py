@@ -238,7 +238,8 @@ async def test_what_was_done_once_is_not_done_again_by_a_retry(tmp_path: Path) -
         house.advance(5)
         await house.at_rest()
         assert [write[:2] for write in house.stub.writes] == [("POST", "/v1/notes")]
-    assert tries[1]["content"] == "Hello"
+    assert [note.content for note in tries] == ["Hello", "Hello"]
+    assert tries[0] == tries[1]
 
 
 RESULTS: dict[str, tuple[Any, Any]] = {
