@@ -93,6 +93,7 @@ async def first_screen(service: Service, changes: WebhookChanges | None, *, sand
 
 async def _facts(service: Service, changes: WebhookChanges | None, sandbox: bool) -> dict[str, list[str]]:
     from pipeflow.cli.compose import shown_database
+    from pipeflow.engine.conversions import NAME as CONVERSIONS
 
     settings, registry = service.settings, service.registry
     connected = await service.accounts.connected()
@@ -102,12 +103,13 @@ async def _facts(service: Service, changes: WebhookChanges | None, sandbox: bool
         accounts.append(f"and {len(connected) - NAMED} more accounts: `pipeflow accounts` lists them")
     if settings.client_id is not None:
         accounts.append(f"to connect a company, open {settings.public_url}/oauth/install")
-    named = [f"{handler.name} on {', '.join(handler.patterns)}" for handler in registry.handlers.values()]
+    handlers = [handler for handler in registry.handlers.values() if handler.name != CONVERSIONS]
+    named = [f"{handler.name} on {', '.join(handler.patterns)}" for handler in handlers]
     named += [f"{job.name} {describe_times(job.every, job.cron, job.timezone)}" for job in registry.jobs.values()]
-    files = {handler.file for handler in registry.handlers.values()} | {job.file for job in registry.jobs.values()}
+    files = {handler.file for handler in handlers} | {job.file for job in registry.jobs.values()}
     counted = [
         _count(len(files), "recipe"),
-        _count(len(registry.handlers), "handler"),
+        _count(len(handlers), "handler"),
         _count(len(registry.jobs), "job"),
     ]
     counts = await service.store.counts()
