@@ -28,6 +28,7 @@ from pipeflow.cli.listener import bind, new_loop, serving, spare_collector
 from pipeflow.cli.logs import set_up_logging, wants_json
 from pipeflow.cli.sandboxed import sandbox_process
 from pipeflow.cli.screen import Screen, first_screen
+from pipeflow.engine.watchdog import watching
 from pipeflow.errors import ClientError, ConfigError, StoreError, Unauthorized
 
 if TYPE_CHECKING:
@@ -129,17 +130,23 @@ async def _pipedrive(plan: Plan, settings: Settings, port: int) -> AsyncIterator
 async def _serve(service: Service, plan: Plan, stop: Stop, listening: socket.socket | None) -> None:
     """Listen, come up, work until the user ends it, and go down in the order that loses nothing."""
     async with serving(service.app(), listening) if listening else nullcontext():
-        try:
-            await stop.unless(_come_up(service, plan))
-            await stop.wait()
-        except EndingError:
-            pass
-        finally:
-            service.ready = "ending"
-            await service.roster.stop()
-            await service.scheduler.stop()
-            await service.engine.stop(service.settings.grace_seconds)
-            await service.accounts.tokens.finish()
+        with watching(service.registry):
+            await _work(service, plan, stop)
+
+
+async def _work(service: Service, plan: Plan, stop: Stop) -> None:
+    """Come up, work until the user ends it, and go down."""
+    try:
+        await stop.unless(_come_up(service, plan))
+        await stop.wait()
+    except EndingError:
+        pass
+    finally:
+        service.ready = "ending"
+        await service.roster.stop()
+        await service.scheduler.stop()
+        await service.engine.stop(service.settings.grace_seconds)
+        await service.accounts.tokens.finish()
 
 
 async def _come_up(service: Service, plan: Plan) -> None:
