@@ -78,8 +78,8 @@ class _Watch:
             if who or late > SURE * self._patience:
                 told = round_at
                 log.warning(
-                    "%s has held the event loop for %.3g s: no handler runs meanwhile, no delivery is taken. Write `def` "
-                    "instead of `async def`, or await what takes long.",
+                    "%s has held the event loop for %.3g s: no handler runs meanwhile, no delivery is taken. "
+                    "Write `def` instead of `async def`, or await what takes long.",
                     who or "Something",
                     late,
                 )
