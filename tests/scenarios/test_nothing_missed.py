@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -178,3 +180,21 @@ def test_webhooks_that_somebody_deleted_are_made_again_and_what_they_missed_is_f
     eventually(lambda: handled(product)["deal", str(told["id"])], "the delivered deal")
     eventually(lambda: handled(product)["deal", str(lost["id"])], "the deal that nobody was told of", patience=90)
     assert set(handled(product).values()) == {1}
+
+
+def test_look_that_is_killed_in_the_middle_is_taken_up_and_tells_nothing_twice(product: Product) -> None:
+    product.start()
+    eventually(lambda: "began to watch" in product.printed, "the watermarks")
+    product.kill()
+    changed = thousand_changes(product.pipedrive)
+    for seconds in (0.9, 1.2, 1.5):
+        with (product.folder / "killed.log").open("ab") as log:
+            process = product.started(log)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=seconds)
+        process.kill()
+        process.wait()
+    product.start()
+    eventually(lambda: len(handled(product)) >= 1000, "1,000 handled changes", patience=60)
+    assert set(handled(product)) == changed
+    assert len(product.listed("runs", "--limit", "0")) == 1000
