@@ -202,7 +202,9 @@ class Reconciler:
             # The clock was set back: nothing waits for a time that comes again.
             self._due = dict.fromkeys(self._due, 0.0)
         self._latest = now
-        return [source for source in self.sources if self._due.get((company, source.name), 0.0) <= now]
+        # What becomes due before the next turn is nearer to this one: turns come a little early or late.
+        soon = now + self.turn / 4
+        return [source for source in self.sources if self._due.get((company, source.name), 0.0) <= soon]
 
     async def _lease(self, account: Account) -> bool:
         return await self._store.take_lease(_lease_of(account), self._holder, self._clock(), LEASE_SECONDS)

@@ -293,6 +293,15 @@ async def test_clock_that_is_set_back_does_not_put_the_next_look_off(tmp_path: P
         assert await house.reconciler.step() == []
 
 
+async def test_poll_that_comes_a_little_early_is_not_left_out(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*", poll=2.0) as house:
+        await house.look()
+        house.pass_time(1.95)
+        assert len(await house.reconciler.step()) == 1
+        house.pass_time(1)
+        assert await house.reconciler.step() == []
+
+
 async def test_second_change_within_a_second_is_found_where_polling_is_all_there_is(tmp_path: Path) -> None:
     async with watched(tmp_path, "deal.*", poll=1.0) as house:
         house.sandbox.clock.scale = 0
