@@ -34,6 +34,7 @@ COMPANY = 4410021
 KEY = "a secret key for the bench and nothing else"
 NAME = "bench.no_op"
 WAITING = "1000001"
+WARMING = 200
 
 Server = Callable[[], float]
 """Gives the CPU seconds that PostgreSQL has used."""
@@ -262,16 +263,17 @@ async def latency(url: str, wanted: argparse.Namespace, _: Server) -> None:
     await store.open()
     workers = Workers(url, wanted.workers)
     workers.start()
-    await asyncio.sleep(2)
+    await store.add_events([event(number, wanted.records) for number in range(WARMING)])
+    await until_done(store, WARMING)
     stored: dict[int, float] = {}
     for number in range(wanted.number):
         (event_id,) = await store.add_events([event(number, wanted.records)])
         stored[event_id or 0] = time.time()
         await asyncio.sleep(0.05)
-    await until_done(store, wanted.number)
+    await until_done(store, wanted.number + WARMING)
     told = [line.split() for one in workers.end() for line in one["started"]]
     await store.close()
-    waits = sorted(float(at) - stored[int(event_id)] for event_id, at in told)
+    waits = sorted(float(at) - stored[int(event_id)] for event_id, at in told if int(event_id) in stored)
     print(f"latency: p50 {median(waits) * 1000:.1f} ms, p99 {waits[int(len(waits) * 0.99)] * 1000:.1f} ms")
 
 

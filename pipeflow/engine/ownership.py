@@ -222,8 +222,8 @@ class HandedOut:
             return
         others = [number for number in range(PARTITIONS) if number not in self._mine]
         if others and len(self._mine) < self._share:
-            waiting = await self._jobs.with_work(others, self._clock())
-            await self._jobs.offer(number for number, has_job in waiting.items() if not has_job)
+            waiting = await self._jobs.with_work(others, self._clock(), self._handlers)
+            await self._jobs.offer(number for number, found in waiting.items() if not found.has_job)
             if waiting:
                 await self._fetch()
 
@@ -278,12 +278,11 @@ class HandedOut:
         await self._let_go(now)
 
     async def _note_idle(self, now: float) -> None:
-        for_anybody = await self._jobs.with_work(self._mine, self._clock())
-        for_us = await self._jobs.with_work(for_anybody, self._clock(), self._handlers) if for_anybody else {}
+        found = await self._jobs.with_work(self._mine, self._clock(), self._handlers)
         for number, mine in self._mine.items():
-            if number in for_us or self._busy(number):
+            if self._busy(number) or (number in found and found[number].for_us):
                 mine.idle_since = None
-            elif number in for_anybody and now - mine.since > TIME_BOX:
+            elif number in found and now - mine.since > TIME_BOX:
                 mine.leaving_since = mine.leaving_since or now  # only a worker with other recipes can go on there
                 self._abstains_until = now + 2 * SWEEP_EVERY
             elif mine.idle_since is None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -22,7 +23,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from pipeflow.store.postgres_batches import Operation, Work, each
-from pipeflow.store.postgres_link import CONNECTING, Connection, Database, pairs, rows
+from pipeflow.store.postgres_link import CONNECTING, Database, pairs, rows
 from pipeflow.store.postgres_runs import NOT_PAUSED
 
 QUEUE = "pipeflow"
@@ -74,24 +75,33 @@ def _wrapped(value: Any) -> Any:
     return tuple(_wrapped(one) for one in value) if isinstance(value, tuple) else value
 
 
+_DUE = f"""
+SELECT FROM pipeflow.runs AS r WHERE r.partition = p.partition AND r.status = 'pending' AND r.due_at IS NOT NULL
+    AND NOT r.parked AND r.due_at <= %(now)s AND {NOT_PAUSED}
+"""
 _WITH_WORK = f"""
 SELECT p.partition, (
     SELECT count(*) > 0 FROM pipeflow.procrastinate_jobs AS j
-    WHERE j.queueing_lock = p.partition::text AND j.queue_name = '{QUEUE}' AND j.status IN ('todo', 'doing'))
-FROM unnest(%(partitions)s::int[]) AS p(partition)
-WHERE EXISTS (SELECT FROM pipeflow.events AS e WHERE e.partition = p.partition AND e.status = 'stored')
-    OR EXISTS (SELECT FROM pipeflow.runs AS r WHERE r.partition = p.partition AND r.status = 'running')
-    OR EXISTS (SELECT FROM pipeflow.runs AS r WHERE r.partition = p.partition AND r.status = 'pending'
-        AND r.due_at IS NOT NULL AND NOT r.parked AND r.due_at <= %(now)s AND {NOT_PAUSED}
-        AND (%(handlers)s::text[] IS NULL OR r.handler = ANY(%(handlers)s::text[])))
+    WHERE j.queueing_lock = p.partition::text AND j.queue_name = '{QUEUE}' AND j.status IN ('todo', 'doing')),
+    at.work OR EXISTS ({_DUE} AND r.handler = ANY(%(handlers)s::text[]))
+FROM unnest(%(partitions)s::int[]) AS p(partition) CROSS JOIN LATERAL (
+    SELECT EXISTS (SELECT FROM pipeflow.events AS e WHERE e.partition = p.partition AND e.status = 'stored')
+        OR EXISTS (SELECT FROM pipeflow.runs AS r WHERE r.partition = p.partition AND r.status = 'running') AS work
+) AS at
+WHERE at.work OR EXISTS ({_DUE})
 """  # noqa: S608 - put together of constants
 
 
-async def _with_work(
-    db: Connection, partitions: Collection[int], now: float, handlers: Collection[str] | None
-) -> dict[int, bool]:
-    given = {"partitions": list(partitions), "now": now, "handlers": None if handlers is None else list(handlers)}
-    return await pairs(db, _WITH_WORK, given)
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition that has something to do: whether it has a job, and whether somebody with these handlers can do it.
+
+    A run that somebody is at work on is something to do too: where there is no job, nobody is any more.
+    """
+
+    number: int
+    has_job: bool
+    for_us: bool
 
 
 async def _take(work: Work, partitions: Collection[int], holder: str, now: float) -> dict[int, int]:
@@ -123,15 +133,12 @@ class Jobs:
         await self._manager.unregister_worker(self.worker_id)
 
     async def with_work(
-        self, partitions: Collection[int], now: float, handlers: Collection[str] | None = None
-    ) -> dict[int, bool]:
-        """Say which of these partitions have something to do now, and whether they have a job already.
-
-        A run that somebody is at work on is something to do too: where there is no job, nobody is any more.
-        Only runs of `handlers` count, where these are given.
-        """
+        self, partitions: Collection[int], now: float, handlers: Collection[str]
+    ) -> dict[int, Partition]:
+        """Say which of these partitions have something to do now, also whether these handlers can do it."""
+        given = {"partitions": list(partitions), "now": now, "handlers": list(handlers)}
         async with self._database.connection() as db:
-            return await _with_work(db, partitions, now, handlers)
+            return {row[0]: Partition(*row) for row in await rows(db, _WITH_WORK, given)}
 
     async def offer(self, partitions: Iterable[int]) -> None:
         """Make a job for each of these that has none."""
