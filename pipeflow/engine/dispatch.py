@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,6 +14,9 @@ from pipeflow.registry import Registry
 from pipeflow.store.base import Dispatch, NewRun, Owned, RecordState, Run, Store, StoredEvent
 
 BATCH = 64
+CROWD = 0.75
+"""The share of a batch from which one company's events count as a crowd."""
+LOOK_PAST_SECONDS, LONGEST_LOOK_PAST = 0.2, 5.0
 
 Key = tuple[int, str, str]
 _TELL_STATES = frozenset({"added", "updated", "deleted"})
@@ -27,6 +31,8 @@ class Dispatcher:
 
     def __init__(self, store: Store, registry: Registry, ledger: Ledger) -> None:
         self.wake_at: float | None = None
+        self._looked_past_at = float("-inf")
+        self._look_past_again = LOOK_PAST_SECONDS
         self._store = store
         self._registry = registry
         self._ledger = ledger
@@ -39,16 +45,32 @@ class Dispatcher:
         held: dict[Key, float] = {}
         decided: list[tuple[StoredEvent, Dispatch]] = []
         events = await self._store.undispatched(owned, limit=BATCH)
+        last = events[-1].id if events else 0
+        events += await self._past_a_crowd(events, owned, now)
         while events:
             decided = await self._decide_all(events, held)
             if decided:
                 break
-            events = await self._store.undispatched(owned, limit=BATCH, after=events[-1].id)
+            events = await self._store.undispatched(owned, limit=BATCH, after=last)
+            last = events[-1].id if events else last
         self.wake_at = min(held.values(), default=None)
         if not decided:
             return [], []
         runs = await self._store.dispatch([decision for _, decision in decided], owned, now)
         return [_dispatched(*pair, now) for pair in decided], runs
+
+    async def _past_a_crowd(self, events: Sequence[StoredEvent], owned: Owned, now: float) -> list[StoredEvent]:
+        """Give the first events of the others where one company has so many that theirs would wait behind them all."""
+        if len(events) < BATCH or 0 <= now - self._looked_past_at < self._look_past_again:
+            return []
+        ((company, count),) = Counter(event.company for event in events).most_common(1)
+        if count < len(events) * CROWD:
+            return []
+        self._looked_past_at = now
+        known = {event.id for event in events}
+        others = await self._store.undispatched(owned, limit=BATCH, without=(company,))
+        self._look_past_again = LOOK_PAST_SECONDS if others else min(2 * self._look_past_again, LONGEST_LOOK_PAST)
+        return [event for event in others if event.id not in known]
 
     async def _decide_all(
         self, events: Sequence[StoredEvent], held: dict[Key, float]

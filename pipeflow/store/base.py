@@ -380,8 +380,10 @@ class Store(Protocol):
         """
         ...
 
-    async def undispatched(self, owned: Owned, *, limit: int, after: int = 0) -> list[StoredEvent]:
-        """Give events that wait for dispatch, oldest first, with ids above `after`."""
+    async def undispatched(
+        self, owned: Owned, *, limit: int, after: int = 0, without: Collection[int] = ()
+    ) -> list[StoredEvent]:
+        """Give events that wait for dispatch, oldest first, with ids above `after`; none of the companies `without`."""
         ...
 
     async def dispatch(self, dispatches: Sequence[Dispatch], owned: Owned, now: float) -> list[Run]:

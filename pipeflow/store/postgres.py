@@ -135,9 +135,11 @@ class PostgresStore:
             ids = await self._incoming.submit(self._add.deliveries, (events,), wakes=True)
         return ids
 
-    async def undispatched(self, owned: Owned, *, limit: int, after: int = 0) -> list[StoredEvent]:
+    async def undispatched(
+        self, owned: Owned, *, limit: int, after: int = 0, without: Collection[int] = ()
+    ) -> list[StoredEvent]:
         """Give events that wait for dispatch, oldest first; fewer than `limit` where their bodies are large."""
-        return await self.read(postgres_events.undispatched, owned, limit, after)
+        return await self.read(postgres_events.undispatched, owned, limit, after, without)
 
     async def dispatch(self, dispatches: Sequence[Dispatch], owned: Owned, now: float) -> list[Run]:
         """Commit dispatch decisions and give the runs made; a newer tick of a job ends older ones that wait."""

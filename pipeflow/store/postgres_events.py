@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pipeflow.store.base import Dispatch, EventFilter, NewEvent, Owned, RecordState, StoredEvent
@@ -143,18 +143,21 @@ _WAITING = f"""
 SELECT mine.partition, e.size, {prefixed(EVENT_COLUMNS, "e")} FROM unnest(%s::int[]) AS mine(partition)
 CROSS JOIN LATERAL (
     SELECT * FROM pipeflow.events AS e WHERE e.partition = mine.partition AND e.status = 'stored' AND e.id > %s
+    AND e.company <> ALL(%s::bigint[])
     ORDER BY e.id LIMIT %s
 ) AS e ORDER BY e.id
 """
 
 
-async def undispatched(db: Connection, owned: Owned, limit: int, after: int) -> list[StoredEvent]:
+async def undispatched(
+    db: Connection, owned: Owned, limit: int, after: int, without: Collection[int]
+) -> list[StoredEvent]:
     """Read events that wait for dispatch, oldest first, and no more megabytes than fit well into memory.
 
     Each partition gives its share; behind the last of one that may have more, nothing is told, so that none is skipped.
     """
     share = min(limit, 8 + 2 * limit // max(1, len(owned)))
-    found = await rows(db, _WAITING, (list(owned), after, share))
+    found = await rows(db, _WAITING, (list(owned), after, list(without), share))
     counted = Counter(row[0] for row in found)
     ends = [max(row[2] for row in found if row[0] == number) for number, count in counted.items() if count == share]
     last = min(ends, default=None)

@@ -185,9 +185,11 @@ class SQLiteStore:
         ids: list[int | None] = await self._write(self._add, events, wakes=True)
         return ids
 
-    async def undispatched(self, owned: Owned, *, limit: int, after: int = 0) -> list[StoredEvent]:
+    async def undispatched(
+        self, owned: Owned, *, limit: int, after: int = 0, without: Collection[int] = ()
+    ) -> list[StoredEvent]:
         """Give events that wait for dispatch, oldest first; fewer than `limit` where their bodies are large."""
-        events: list[StoredEvent] = await self._read(sqlite_events.undispatched, owned, limit, after)
+        events: list[StoredEvent] = await self._read(sqlite_events.undispatched, owned, limit, after, without)
         return events
 
     async def dispatch(self, dispatches: Sequence[Dispatch], owned: Owned, now: float) -> list[Run]:

@@ -7,7 +7,7 @@ Functions named `…_many` carry out several callers' operations in the writer's
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
@@ -141,10 +141,15 @@ def _row(event_id: int, event: NewEvent) -> tuple[Any, ...]:
     return event_id, digest_of(event.company, event.key), *event
 
 
-def undispatched(db: sqlite3.Connection, owned: Owned, limit: int, after: int) -> list[StoredEvent]:
+def undispatched(
+    db: sqlite3.Connection, owned: Owned, limit: int, after: int, without: Collection[int]
+) -> list[StoredEvent]:
     """Read events that wait for dispatch, oldest first, and no more megabytes than fit well into memory."""
     parameters: dict[str, Any] = {"after": after, "limit": limit}
     mine = partition_filter(owned, parameters, PARTITIONS)
+    if without:
+        mine += " AND company NOT IN (SELECT value FROM json_each(:without))"
+        parameters["without"] = array(without)
     source = (
         "SELECT * FROM events INDEXED BY events_by_status WHERE status = 'stored' AND status <> 'dispatched' "
         f"AND id > :after{mine} ORDER BY id LIMIT :limit"

@@ -282,3 +282,13 @@ async def test_worker_is_told_of_new_events_and_replays_only(store: Store) -> No
     assert not told.is_set()
     await store.replay([run.id], NOW)
     await asyncio.wait_for(told.wait(), 5)
+
+
+async def test_events_of_other_companies_are_found_past_those_of_one_that_has_many(store: Store) -> None:
+    for number in range(30):
+        await add(store, new_event(number))
+    other = await add(store, new_event(1, company=7))
+    await add(store, new_event(2))
+    assert [event.id for event in await store.undispatched(ALL, limit=5, without=(COMPANY,))] == [other]
+    assert await store.undispatched(ALL, limit=5, without=(COMPANY, 7)) == []
+    assert len(await store.undispatched(ALL, limit=50, without=())) == 32

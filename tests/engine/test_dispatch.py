@@ -1,0 +1,73 @@
+"""Which events are dispatched next where one company has very many."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from pipeflow.engine.dispatch import BATCH, Dispatcher
+from pipeflow.engine.writes import Ledger
+from pipeflow.events import read_delivery
+from pipeflow.registry import Handler, Registry
+from pipeflow.store import open_store
+from pipeflow.store.base import ALL, NewEvent, Store
+
+from .test_worker import change, handler
+
+CROWD, QUIET = 4410021, 4410022
+
+
+async def nothing(event: object) -> None:
+    """Do nothing."""
+
+
+def registry_of(*handlers: Handler) -> Registry:
+    registry = Registry()
+    for one in handlers:
+        registry.add(one)
+    return registry
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    opened = open_store(f"sqlite:///{tmp_path / 'store.db'}")
+    await opened.open(owner=True)
+    yield opened
+    await opened.close()
+
+
+async def deliver(store: Store, company: int, deals: Sequence[int]) -> None:
+    """Store deliveries of a company, one of each deal."""
+    events = []
+    for deal in deals:
+        raw = change(deal).replace(str(CROWD).encode(), str(company).encode())
+        head = read_delivery(raw, company, 1000.0)
+        fields = {name: getattr(head, name) for name in NewEvent._fields if hasattr(head, name)}
+        events.append(NewEvent(**fields, source="delivery", raw=raw, received_at=1000.0))
+    await store.add_events(events)
+
+
+async def test_a_quiet_company_is_not_dispatched_behind_the_whole_import_of_another(store: Store) -> None:
+    await deliver(store, CROWD, range(BATCH * 10))
+    await deliver(store, QUIET, [1, 2])
+    dispatcher = Dispatcher(store, registry_of(handler("mine.act", nothing)), Ledger(store, lambda: 1000.0))
+    _, runs = await dispatcher.step(ALL, 1000.0)
+    assert {run.record_id for run in runs if run.company == QUIET} == {"1", "2"}
+    assert [run.record_id for run in runs if run.company == CROWD] == [str(deal) for deal in range(BATCH)]
+
+
+async def test_everything_is_dispatched_in_the_order_of_its_company(store: Store) -> None:
+    await deliver(store, CROWD, range(BATCH * 3))
+    await deliver(store, QUIET, range(BATCH * 2))
+    await deliver(store, CROWD, range(BATCH * 3))
+    dispatcher = Dispatcher(store, registry_of(handler("mine.act", nothing)), Ledger(store, lambda: 1000.0))
+    seen: dict[int, list[int]] = {CROWD: [], QUIET: []}
+    now = 1000.0
+    while events := (await dispatcher.step(ALL, now))[0]:
+        for event in events:
+            seen[event.company].append(event.id)
+        now += 0.15
+    assert (len(seen[CROWD]), len(seen[QUIET])) == (BATCH * 6, BATCH * 2)
+    assert seen == {company: sorted(ids) for company, ids in seen.items()}
