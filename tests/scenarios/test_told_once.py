@@ -74,3 +74,35 @@ def test_merge_and_archiving_are_told_once_each(product: Product) -> None:
     assert notes(pipedrive, f"person_id={left}") == [f"took in {gone}"]
     assert [run["handler"] for run in product.listed("runs")].count("once.merged") == 1
     assert [run["handler"] for run in product.listed("runs")].count("once.archived") == 1
+
+
+OVERLAPPING = '''
+from pipeflow import Event, on
+
+@on("deal.*")
+async def deals(event: Event) -> None:
+    """Needs a webhook for deals."""
+
+@on("*.deleted")
+async def gone(event: Event) -> None:
+    """Needs a webhook for whatever is deleted."""
+'''
+
+
+def test_event_that_two_webhooks_number_differently_is_told_once(tmp_path: Path, pipedrive: FakePipedrive) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "overlapping.py").write_text(OVERLAPPING)
+    product = Product(tmp_path, pipedrive, folder)
+    product.start()
+    try:
+        assert len(pipedrive.call("GET", "/v1/webhooks")) == 2
+        pipedrive.call("POST", "/_sandbox/modes", {"shared_event_id": False})
+        deal = pipedrive.call("POST", "/api/v2/deals", {"title": "Soon gone"})["id"]
+        pipedrive.call("DELETE", f"/api/v2/deals/{deal}")
+        eventually(lambda: len(product.listed("events")) == 3, "the deletion, delivered twice")
+        eventually(lambda: len(product.listed("runs", "--status", "succeeded")) == 3, "the runs")
+        statuses = sorted(event["status"] for event in product.listed("events"))
+        assert statuses == ["dispatched", "dispatched", "twin"]
+    finally:
+        product.kill()
