@@ -150,7 +150,7 @@ class Told:
         if wanted.effect == "create":
             return self._of_creation(trace)
         if wanted.effect in ("any", "merge"):
-            return (stored.action,)
+            return (stored.action,) if self._is_one_change() else None
         if wanted.effect == "delete" or _deletes(wanted.values):
             return self._of_deletion()
         if stored.action != "updated":
@@ -168,7 +168,8 @@ class Told:
         if stored.action != "added":
             return None
         if trace.made:
-            return (f"added {stored.record_id}",) if stored.record_id in trace.made else None
+            is_it = stored.record_id in trace.made and (stored.source != "poll" or self._is_untouched(trace))
+            return (f"added {stored.record_id}",) if is_it else None
         state = self.payload.state
         written = {name: value for name, value in trace.target.values.items() if name in state}
         return ("added",) if written and _agree(written, state, self.payload, stored) else None
@@ -191,6 +192,17 @@ class Told:
         beside = here in wanted.links and stored.action == "updated" and not self.real
         return (f"{_NO_CHANGE} {stored.kind}",) if beside else None
 
+    def _is_one_change(self) -> bool:
+        """Say whether the event tells one change: what polling finds may hold others' changes as well."""
+        return self.stored.source != "poll" or not self.real
+
+    def _is_untouched(self, trace: Trace) -> bool:
+        """Say whether a record that polling found is as it was made: nobody has changed it since."""
+        answer, state = trace.write.answer or {}, self.payload.state
+        made = moment(answer.get("update_time")) or moment(answer.get("add_time"))
+        found = moment(state.get("update_time")) or moment(state.get("add_time"))
+        return made is not None and found is not None and abs(found - made) <= 1.0
+
     def _is_merged(self, trace: Trace) -> bool:
         """Say whether this is the record that survives, or one that went over to it."""
         wanted = trace.target
@@ -211,7 +223,7 @@ class Told:
         follow: set[str] = set()
         for name in written:
             follow |= _FOLLOWS.get(trace.target.kind, {}).get(name, frozenset())
-        told = []
+        told, is_one = [], self._is_one_change()
         for key, change in self.real.items():
             answered = self._is_answered(key, change, answer)
             if key in written or key in custom:
@@ -220,7 +232,7 @@ class Told:
                 told.append(key)
             elif answered and _has_names(custom, key):
                 told.append(key)
-            elif key not in follow and not answered:
+            elif key not in follow and not (answered and is_one):
                 return None
         if told:
             return tuple(told)

@@ -254,6 +254,25 @@ async def test_own_write_that_polling_found_is_an_echo(world: World) -> None:
     assert await last_woken(world) == OTHERS
 
 
+async def test_change_of_somebody_else_that_polling_found_with_ours_is_heard(world: World) -> None:
+    deal = await known_deal(world)
+    world.now += 60
+    world.change(deal, {"title": "Somebody else's"}, source="app", user=3)
+    await world.write(deal, {"value": 5})
+    world.undelivered = [world.undelivered[1].replace(b'"previous":{', b'"previous":{"title":"Espresso",')]
+    await world.deliver(source="poll")
+    assert await last_woken(world) == BOTH
+
+
+async def test_record_that_we_added_and_somebody_else_changed_is_heard_where_polling_found_it(world: World) -> None:
+    made = await world.write(None, {"title": "Roastery"})
+    world.now += 60
+    world.change(made, {"title": "Changed"}, source="app", user=3)
+    world.undelivered = [world.undelivered[1].replace(b'"action":"change"', b'"action":"create"')]
+    await world.deliver(source="poll")
+    assert await last_woken(world) == BOTH
+
+
 async def test_change_of_somebody_else_that_polling_found_is_heard(world: World) -> None:
     deal = await known_deal(world)
     world.now += 60

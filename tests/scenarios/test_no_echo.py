@@ -137,6 +137,8 @@ def test_own_writes_stay_echoes_through_kill_dash_nine(tmp_path: Path, pipedrive
         if number in (20, 40):
             product.kill()
             product.start()
+    settled(product)
+    pipedrive.call("PATCH", f"/api/v2/deals/{deals[0]}", {"title": "The last"})
     runs = settled(product)
     heard = {run["event_id"] for run in runs}
     events = [event for event in asyncio.run(stored_events(product)) if event.name == "deal.updated"]
