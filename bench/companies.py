@@ -1,6 +1,7 @@
 """How long events of twenty quiet companies wait for their handler while a twenty-first imports its records.
 
     python bench/companies.py [--records 5000] [--rate 400]
+    python bench/companies.py --backlog 20000      # all of them stored while no engine was at work
 
 Deliveries go through the receiver (no sockets between), handlers take 20 ms as a call to Pipedrive does. The same is
 measured first without the import; what counts is the ratio.
@@ -42,11 +43,16 @@ class Place:
         self.came: dict[str, float] = {}
         self.waited: list[float] = []
         self.imported = 0
+        self.settings = Settings.load(database_url=f"sqlite:///{path}")
+        self.receiver = Receiver(store, self.vault, clock=time.time)
+        self.begin_engine()
+
+    def begin_engine(self) -> None:
+        """Make an engine, as a start of the process does."""
         registry = Registry()
         registry.add(_handler(self.handle))
-        settings = Settings.load(database_url=f"sqlite:///{path}")
-        self.receiver = Receiver(store, self.vault, clock=time.time)
-        self.engine = Engine(store, registry, settings, Accounts(store, self.vault, settings))
+        accounts = Accounts(self.store, self.vault, self.settings)
+        self.engine = Engine(self.store, registry, self.settings, accounts)
 
     async def handle(self, event: Any) -> None:
         """Stand for a handler that calls Pipedrive once."""
@@ -116,7 +122,7 @@ def _shown(waited: list[float]) -> tuple[float, float]:
     return ordered[len(ordered) // 2] * 1000, ordered[int(len(ordered) * 0.99)] * 1000
 
 
-async def main(records: int, rate: float) -> None:
+async def main(records: int, rate: float, backlog: int) -> None:
     """Measure without and with the import."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.db"
@@ -132,7 +138,12 @@ async def main(records: int, rate: float) -> None:
         await asyncio.sleep(0.5)
         alone = _shown(place.waited)
         place.waited.clear()
-        await asyncio.gather(place.quiet(records / rate), place.flood(records, rate))
+        if backlog:
+            await place.engine.stop(1)
+            await asyncio.gather(*(place.deliver(IMPORTER) for _ in range(backlog)))
+            place.begin_engine()
+            await place.engine.start()
+        await asyncio.gather(place.quiet(records / rate), place.flood(0 if backlog else records, rate))
         beside = _shown(place.waited)
         await place.engine.stop(1)
         await store.close()
@@ -145,5 +156,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=5000)
     parser.add_argument("--rate", type=float, default=400.0)
+    parser.add_argument("--backlog", type=int, default=0)
     given = parser.parse_args()
-    asyncio.run(main(given.records, given.rate))
+    asyncio.run(main(given.records, given.rate, given.backlog))
