@@ -119,7 +119,9 @@ async def _facts(service: Service, changes: WebhookChanges | None, sandbox: bool
         "Webhooks": _webhooks(changes) if service.poll is None else _polling(service, service.poll),
         "Recipes": [", ".join(counted), *(f"  {line}" for line in named)],
         "Store": [f"{shown_database(settings.database_url)} ({kept})"],
-        "Listening": [f"{settings.public_url} from outside, port {settings.port} here"],
+        "Listening": [f"{settings.public_url} from outside, port {settings.port} here"]
+        if settings.public_url
+        else [f"port {settings.port} here"],
         **({"Sandbox": [f"{settings.api_url}, where a simulated sales team is at work"]} if sandbox else {}),
     }
 

@@ -99,6 +99,7 @@ async def _run(plan: Plan, settings: Settings, registry: Registry) -> None:
     with bind(settings.host, settings.port) if listens else nullcontext() as listening:
         port = listening.getsockname()[1] if listening else 0
         async with _pipedrive(plan, settings, port) as settings:
+            settings = settings.model_copy(update={"port": port or settings.port})
             service = build_service(settings, registry, poll=plan.poll, dry_run=plan.dry_run)
             await service.store.open(owner=True)
             try:

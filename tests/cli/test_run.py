@@ -199,9 +199,11 @@ def test_where_no_terminal_listens_every_line_is_json(
     start: Callable[..., Running], recipe: Callable[[str], Path]
 ) -> None:
     recipe(SLOW)
-    running = start("recipes", "--sandbox", "--rate", "0", PIPEFLOW_LOG_FORMAT="")
+    running = start("recipes", "--sandbox", "--rate", "0", "--port", "0", PIPEFLOW_LOG_FORMAT="")
     ready = json.loads(running.wait_for('"ready"'))
     assert ready["recipes"].startswith("1 recipe")
+    outside, here = ready["listening"].split(" from outside, port ")
+    assert here == f"{outside.rpartition(':')[2]} here"
     running.send(signal.SIGINT)
     assert running.ended() == 0
     assert [json.loads(line)["event"] for line in running.lines][-1] == "Ended."
