@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ACCOUNT_PATIENCE = 5.0
+KNOWN_ACCOUNT_PATIENCE = 1.0
 DRY_POLL = 15.0
 
 log = logging.getLogger("pipeflow.run")
@@ -190,8 +191,9 @@ async def _connect(service: Service) -> int | None:
         await service.accounts.end_token_accounts()
         return None
     known = await service.store.accounts()
+    patience = KNOWN_ACCOUNT_PATIENCE if await service.accounts.knows_token() else ACCOUNT_PATIENCE
     try:
-        async with asyncio.timeout(ACCOUNT_PATIENCE if known else None):
+        async with asyncio.timeout(patience if known else None):
             account = await service.accounts.ensure_token_account()
             return account.company
     except Unauthorized:

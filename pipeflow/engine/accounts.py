@@ -69,6 +69,15 @@ class Accounts:
         await self.end_token_accounts(but=saved)
         return saved
 
+    async def knows_token(self) -> bool:
+        """Say whether the account of `PIPEDRIVE_API_TOKEN` is connected already, by this very token."""
+        token = self._settings.api_token.get_secret_value() if self._settings.api_token else None
+        mine = [account for account in await self.connected() if account.mode == "token"]
+        try:
+            return any(self._configuration(account).api_key == token for account in mine)
+        except ConfigError:  # encrypted with a key that is gone
+            return False
+
     async def end_token_accounts(self, *, but: Account | None = None) -> None:
         """Disconnect accounts of API tokens that are not set any more: such an account ends with its setting."""
         for account in await self._store.accounts():
