@@ -130,7 +130,12 @@ def open_vault(settings: Settings) -> Vault:
             "PIPEFLOW_SECRET_KEY is not set, and with PostgreSQL every process must be given the same one: set it to "
             f"{SHORTEST_KEY} or more random characters"
         )
-    return Vault(_kept_key(key_path(path)).split(","))
+    kept = key_path(path)
+    keys = _kept_key(kept).split(",")
+    try:
+        return Vault(keys)
+    except ConfigError as error:
+        raise ConfigError(f"{error} (the keys are in {kept}, as PIPEFLOW_SECRET_KEY is not set)") from error
 
 
 def key_path(database: Path) -> Path:

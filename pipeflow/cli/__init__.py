@@ -15,3 +15,8 @@ def main() -> None:
     except PipeflowError as error:
         sys.stderr.write(f"pipeflow: {error}\n")
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        sys.stderr.write(f"pipeflow: {error.filename}: {error.strerror}. Let this user read and write there.\n")
+        sys.exit(1)

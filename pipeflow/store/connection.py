@@ -29,6 +29,15 @@ _TROUBLE = {
     sqlite3.SQLITE_AUTH: "may not be opened by this user",
     sqlite3.SQLITE_NOTADB: "is not a SQLite database",
 }
+_NEXT = {
+    sqlite3.SQLITE_READONLY: "make the file and its folder writable",
+    sqlite3.SQLITE_CANTOPEN: "make its folder, and let this user write there",
+    sqlite3.SQLITE_PERM: "let this user read and write it",
+    sqlite3.SQLITE_AUTH: "let this user read and write it",
+    sqlite3.SQLITE_FULL: "make room",
+    sqlite3.SQLITE_CORRUPT: "put a copy of it back, or name another file in PIPEFLOW_DATABASE_URL",
+    sqlite3.SQLITE_NOTADB: "name another file in PIPEFLOW_DATABASE_URL",
+}
 _REOPEN = {
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_READONLY,
@@ -153,7 +162,8 @@ def explain(error: BaseException, path: Path) -> StoreError:
     """Turn what SQLite raised into our errors."""
     if isinstance(error, StoreError):
         return error
-    told = _TROUBLE.get(code_of(error))
-    if told is not None:
-        return StoreUnavailable(f"{path} {told} ({error}); nothing was changed, try again.")
+    code = code_of(error)
+    if code in _TROUBLE:
+        what_next = _NEXT.get(code, "try again")
+        return StoreUnavailable(f"{path} {_TROUBLE[code]} ({error}); nothing was changed: {what_next}.")
     return StoreError(f"{path} refused to store this: {type(error).__name__}: {error}")

@@ -105,3 +105,27 @@ def test_sample_data_is_not_mixed_with_real_data(command: Command, recipe: Calla
 
 def test_an_unknown_command_is_refused_as_wrong_usage(command: Command) -> None:
     assert command("fly").returncode == 2
+
+
+def test_a_file_that_cannot_be_written_is_named(command: Command, folder: Path) -> None:
+    (folder / ".sandbox").write_text("a file where a folder should be")
+    for arguments in (("run", "--sandbox", "--port", "0"), ("new", ".sandbox/mine.py")):
+        done = command(*arguments)
+        assert done.returncode != 0
+        assert ".sandbox" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_key_file_that_holds_no_key_is_named(command: Command, recipe: Callable[[str], Path], folder: Path) -> None:
+    recipe(FINE)
+    (folder / "pipeflow.db.key").write_text("short")
+    done = command("run", "recipes", **TOKEN)
+    assert done.returncode == 2
+    assert "the keys are in pipeflow.db.key, as PIPEFLOW_SECRET_KEY is not set" in done.stderr
+
+
+def test_a_store_that_is_none_says_what_to_do(command: Command, folder: Path) -> None:
+    (folder / "other.db").write_text("no database")
+    done = command("runs", PIPEFLOW_DATABASE_URL="sqlite:///other.db")
+    assert done.returncode == 1
+    assert "name another file in PIPEFLOW_DATABASE_URL" in done.stderr
