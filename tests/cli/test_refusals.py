@@ -129,3 +129,9 @@ def test_a_store_that_is_none_says_what_to_do(command: Command, folder: Path) ->
     done = command("runs", PIPEFLOW_DATABASE_URL="sqlite:///other.db")
     assert done.returncode == 1
     assert "name another file in PIPEFLOW_DATABASE_URL" in done.stderr
+
+
+def test_migrating_beside_a_sandbox_makes_no_store_that_would_hide_it(command: Command, folder: Path) -> None:
+    command("migrate", PIPEFLOW_DATABASE_URL="sqlite:///.sandbox/pipeflow.db")
+    assert "sqlite:///.sandbox/pipeflow.db is up to date" in command("migrate").stdout
+    assert not (folder / "pipeflow.db").exists()
