@@ -139,10 +139,9 @@ def _key(event: NewEvent) -> RecordKey:
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
-_WAITING = f"""
-SELECT mine.partition, e.size, {prefixed(EVENT_COLUMNS, "e")} FROM unnest(%s::int[]) AS mine(partition)
-CROSS JOIN LATERAL (
-    SELECT * FROM pipeflow.events AS e WHERE e.partition = mine.partition AND e.status = 'stored' AND e.id > %s
+_WAITING = """
+SELECT e.size, e.id, mine.partition FROM unnest(%s::int[]) AS mine(partition) CROSS JOIN LATERAL (
+    SELECT id, size FROM pipeflow.events AS e WHERE e.partition = mine.partition AND e.status = 'stored' AND e.id > %s
     AND e.company <> ALL(%s::bigint[])
     ORDER BY e.id LIMIT %s
 ) AS e ORDER BY e.id
@@ -156,22 +155,26 @@ async def undispatched(
 
     Each partition gives its share; behind the last of one that may have more, nothing is told, so that none is skipped.
     """
-    share = min(limit, 8 + 2 * limit // max(1, len(owned)))
+    share = min(limit, 8 + limit // max(1, len(owned)))
     found = await rows(db, _WAITING, (list(owned), after, list(without), share))
-    counted = Counter(row[0] for row in found)
-    ends = [max(row[2] for row in found if row[0] == number) for number, count in counted.items() if count == share]
-    last = min(ends, default=None)
-    told = [row[1:] for row in found if last is None or row[2] <= last]
-    return await _with_bodies(db, told[:limit])
+    counted = Counter(partition for _, _, partition in found)
+    ends = {partition: event_id for _, event_id, partition in found if counted[partition] == share}
+    last = min(ends.values(), default=None)
+    return await _with_bodies(db, [row for row in found if last is None or row[1] <= last][:limit])
+
+
+_FULL = f"""
+SELECT {prefixed(EVENT_COLUMNS, "e")}, b.raw FROM unnest(%s::bigint[]) WITH ORDINALITY AS wanted(id, n)
+JOIN pipeflow.events AS e USING (id) JOIN pipeflow.bodies AS b ON b.event_id = e.id ORDER BY wanted.n
+"""
 
 
 async def _with_bodies(db: Connection, found: Sequence[tuple[Any, ...]]) -> list[StoredEvent]:
+    """Read the events of these (size, id, …) in full, as many as fit."""
     found = found[: _that_fit(found)]
     if not found:
         return []
-    ids = [row[1] for row in found]
-    bodies = await pairs(db, "SELECT event_id, raw FROM pipeflow.bodies WHERE event_id = ANY(%s::bigint[])", (ids,))
-    return [event_of(row[1:], bodies.get(row[1], b"")) for row in found]
+    return [event_of(row, row[-1]) for row in await rows(db, _FULL, ([row[1] for row in found],))]
 
 
 def _that_fit(found: Sequence[tuple[Any, ...]]) -> int:
@@ -332,4 +335,4 @@ async def list_events(db: Connection, wanted: EventFilter, before: int, limit: i
         if getattr(wanted, name) is not None:
             parameters[name] = clean(getattr(wanted, name))
     source = f"FROM pipeflow.events WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT %(limit)s"
-    return await _with_bodies(db, await rows(db, f"SELECT size, {EVENT_COLUMNS} {source}", parameters))
+    return await _with_bodies(db, await rows(db, f"SELECT size, id {source}", parameters))
