@@ -110,6 +110,7 @@ async def work(url: str) -> None:
     vault = Vault([KEY])
     account = Account(0, COMPANY, 7, "token", acting=True, credentials=vault.encrypt(b"token"))
     await store.save_account(account)
+    await store.save_fields(COMPANY, "deal", b"[]", 1.0)
     settings = Settings.load(database_url=url, secret_key=KEY)
     accounts = Accounts(store, vault, settings)
     engine = Engine(store, registry(no_op), settings, accounts, ownership=HandedOut(store))
