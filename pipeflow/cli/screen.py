@@ -116,7 +116,9 @@ async def _facts(service: Service, changes: WebhookChanges | None, sandbox: bool
     kept = ", ".join(f"{number} {name}" for name, number in counts.items() if number) or "new"
     return {
         "Connected": accounts,
-        "Webhooks": _webhooks(changes) if service.poll is None else _polling(service, service.poll),
+        "Webhooks": _webhooks(changes, bool(registry.needs()))
+        if service.poll is None
+        else _polling(service, service.poll),
         "Recipes": [", ".join(counted), *(f"  {line}" for line in named)],
         "Store": [f"{shown_database(settings.database_url)} ({kept})"],
         "Listening": [f"{settings.public_url} from outside, port {settings.port} here"]
@@ -126,7 +128,7 @@ async def _facts(service: Service, changes: WebhookChanges | None, sandbox: bool
     }
 
 
-def _webhooks(changes: WebhookChanges | None) -> list[str]:
+def _webhooks(changes: WebhookChanges | None, needed: bool) -> list[str]:
     if changes is None:
         return ["not registered, see above; tried again within the hour"]
     told = [
@@ -134,6 +136,8 @@ def _webhooks(changes: WebhookChanges | None) -> list[str]:
         for what, hooks in (("added", changes.added), ("kept", changes.kept), ("removed", changes.removed))
         if hooks
     ]
+    if not told and needed:
+        return ["none yet: they are made as soon as a company is connected"]
     return told or ["none needed: no handler asks for an event"]
 
 

@@ -132,6 +132,7 @@ def test_a_store_that_is_none_says_what_to_do(command: Command, folder: Path) ->
 
 
 def test_migrating_beside_a_sandbox_makes_no_store_that_would_hide_it(command: Command, folder: Path) -> None:
+    (folder / ".sandbox").mkdir()
     command("migrate", PIPEFLOW_DATABASE_URL="sqlite:///.sandbox/pipeflow.db")
     assert "sqlite:///.sandbox/pipeflow.db is up to date" in command("migrate").stdout
     assert not (folder / "pipeflow.db").exists()
