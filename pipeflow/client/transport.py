@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 from weakref import WeakKeyDictionary
 
 from pipeflow.catalog import Operation
@@ -19,6 +16,7 @@ from pipeflow.client.answers import Response
 from pipeflow.client.auth import TIMEOUT, Configuration, TokenSource, bearer
 from pipeflow.client.limits import Call, Governor, Turn, governor_of
 from pipeflow.client.model import UNSET
+from pipeflow.client.reach import load_httpx, proxy_of
 from pipeflow.client.refusals import read_body
 from pipeflow.client.retrying import TRIES, asked_for, back_off, judge, may_repeat, may_wait
 from pipeflow.client.streams import receive
@@ -326,10 +324,10 @@ def _lent(backend: Backend | None, root: str) -> Iterator[Backend]:
     if backend is not None:
         yield backend
         return
-    _load_httpx()
+    load_httpx()
     import httpx
 
-    ours, proxy = _ours(), _proxy_of(root)
+    ours, proxy = _ours(), proxy_of(root)
     if proxy not in ours.pools:
         limits = httpx.Limits(
             max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=IDLE_SECONDS
@@ -342,34 +340,8 @@ def _lent(backend: Backend | None, root: str) -> Iterator[Backend]:
         ours.flying -= 1
 
 
-def _load_httpx() -> None:
-    """Import httpx as where click is missing: its own command line would load that, rich and pygments for nothing."""
-    if "httpx" in sys.modules:
-        return
-    sys.modules["httpx._main"] = None  # type: ignore[assignment]  # which makes its import fail, as httpx expects
-    try:
-        import_module("httpx")
-    finally:
-        del sys.modules["httpx._main"]
-
-
 def _ours() -> Connections:
     return _connections.setdefault(asyncio.get_running_loop(), Connections())
-
-
-@lru_cache(maxsize=1024)
-def _proxy_of(root: str) -> str | None:
-    """Give the proxy that the environment or the system names for an address, as for other programs."""
-    from urllib.request import getproxies, proxy_bypass
-
-    try:
-        parts, proxies = urlsplit(root), getproxies()
-    except ValueError:  # no address at all, as the connection will say
-        return None
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(parts.hostname or ""):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def client_opened() -> None:
