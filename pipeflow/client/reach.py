@@ -1,4 +1,4 @@
-"""The way to Pipedrive: the proxy that the environment names, and httpx without its own command line. Imports nothing."""
+"""The way to Pipedrive: the proxy that the environment names, and httpx without its command line. Imports nothing."""
 
 from __future__ import annotations
 
