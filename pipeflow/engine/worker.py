@@ -32,6 +32,7 @@ REFILL_WHILE_BLOCKED = 0.5
 LONGEST_SLEEP = 60.0
 BACK_OFF = 1.0
 SET_BACK = 5.0
+NEVER = float("inf")
 PATIENCE_BEFORE_SUSPECTS = 10.0
 
 log = logging.getLogger("pipeflow.engine")
@@ -205,24 +206,32 @@ class Engine:
         self._news |= bool(events)
 
     async def _refill(self) -> None:
-        """Fetch what is due; past the runs of a company of which no more fits in, so that others do not wait for it."""
+        """Fetch what is due, and say when to do so again; what others wish for meanwhile stays wished."""
         now = self._refilled_at = self._clock()
+        self._refill_at = NEVER
+        try:
+            again_at = await self._fetch_due(now)
+        except BaseException:
+            self._refill_at = now
+            raise
+        self._refill_at = min(self._refill_at, again_at, *self._resting.values())
+
+    async def _fetch_due(self, now: float) -> float:
+        """Fetch past the runs of a company of which no more fits in, so that others do not wait for it."""
         resting = {company for company, until in self._resting.items() if until > now or company in self._probes}
         handlers = [*self._registry.handlers, *self._registry.jobs] if self._unknown else None
+        owned = self._ownership.owned
         self._ready.overflowed.clear()
         crowded: set[int] = set()
         while True:
-            runs = await self._store.due_runs(
-                self._ownership.owned, now, limit=REFILL, handlers=handlers, resting=crowded | resting
-            )
+            runs = await self._store.due_runs(owned, now, limit=REFILL, handlers=handlers, resting=crowded | resting)
             await self._recent.fetch([run.event_id for run in runs if self._offer(run)])
             more = self._ready.crowded()
             if len(runs) < REFILL or more <= crowded:
                 break
             crowded |= more
-        due_at = await self._store.next_due_at(self._ownership.owned, handlers=handlers, resting=resting)
-        self._refill_at = now + LONGEST_SLEEP if due_at is None else max(due_at, now + REFILL_WHILE_BLOCKED)
-        self._refill_at = min(self._refill_at, *self._resting.values()) if self._resting else self._refill_at
+        due_at = await self._store.next_due_at(owned, handlers=handlers, resting=resting)
+        return now + LONGEST_SLEEP if due_at is None else max(due_at, now + REFILL_WHILE_BLOCKED)
 
     async def _follow_clock(self) -> None:
         """Move due times along where the clock was set back, so that nothing waits for a time that comes again."""
