@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import zlib
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,6 +24,7 @@ MERGED_1 = "merged"
 
 _OURS = {"create": "added", "change": "updated", "delete": "deleted"}
 _THEIRS = {ours: theirs for theirs, ours in _OURS.items()}
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONGEST_WORD = 80
 _LONGEST_ID = 120
 
@@ -143,13 +146,24 @@ def parse(raw: bytes) -> dict[str, Any] | None:
     try:
         body = orjson.loads(raw)
     except ValueError:
-        return None
+        body = _mended(raw)
     meta = body.get("meta") if isinstance(body, dict) else None
     if not isinstance(meta, dict) or not _is_word(meta.get("action")):
         return None
     if not _is_word(meta.get("object" if is_version_1(body, meta) else "entity")):
         return None
     return cast("dict[str, Any]", body)
+
+
+def _mended(raw: bytes) -> Any:
+    """Give a body in which halves of characters stand, as where a text was cut in the middle of one; else None."""
+    if _HALF.search(raw) is None:
+        return None
+    try:
+        whole = json.dumps(json.loads(raw), ensure_ascii=False)
+        return orjson.loads(whole.encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def is_version_1(body: Mapping[str, Any], meta: Mapping[str, Any]) -> bool:

@@ -109,6 +109,7 @@ def export(
     from pipeflow.cli.compose import opened_store, run_async
     from pipeflow.cli.masking import Mask
     from pipeflow.cli.output import say
+    from pipeflow.deliveries import parse
     from pipeflow.errors import PipeflowError
     from pipeflow.store.base import EventFilter
 
@@ -122,7 +123,7 @@ def export(
     event = run_async(read())
     if event.source == "tick" or event.status == "unreadable":
         raise PipeflowError(f"Event {event_id} ({event.name}) came with no delivery that could be a fixture.")
-    masked = Mask().delivery(orjson.loads(event.raw))
+    masked = Mask().delivery(parse(event.raw) or {})
     text = orjson.dumps(masked, option=orjson.OPT_INDENT_2).decode()
     if to is None:
         say(text)

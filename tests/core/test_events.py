@@ -91,6 +91,18 @@ def test_a_retry_has_the_key_of_the_first_try_in_both_versions() -> None:
     assert key_of(version_1()) == key_of(version_1().replace(b'"retry": 0', b'"retry": 2'))
 
 
+@pytest.mark.parametrize("half", [b"\\ud83d", b"\\uDE00\\ud83d", b"\\\\\\udfff"])
+def test_a_text_cut_in_the_middle_of_a_character_makes_no_delivery_unreadable(half: bytes) -> None:
+    raw = version_2(data={"id": 7, "title": "HERE and here"}).replace(b"HERE", half)
+    head = read_delivery(raw, COMPANY, 5.0)
+    assert (head.status, head.name, head.delivery_id) == (
+        "stored",
+        "deal.updated",
+        read_delivery(version_2(), 1, 5.0)[6],
+    )
+    assert str(normalise(raw).state["title"]).endswith("and here")
+
+
 def test_other_events_have_other_keys_in_both_versions() -> None:
     assert key_of(version_2()) != key_of(version_2(id="another"))
     first = version_1()
