@@ -116,7 +116,7 @@ class Dispatcher:
     def _decide_echo(self, decision: Dispatch, cause: Cause, runs: tuple[NewRun, ...]) -> Dispatch:
         """Wake those that are not in the chain which caused the event, and those that want to hear themselves."""
         handlers = self._registry.handlers
-        woken = tuple(run for run in runs if run.handler not in cause.chain or not handlers[run.handler].ignore_self)
+        woken = tuple(run for run in runs if run.handler not in cause.deaf or not handlers[run.handler].ignore_self)
         return replace(
             decision,
             status="dispatched" if woken else "echo",

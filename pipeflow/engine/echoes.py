@@ -109,28 +109,31 @@ class Told:
 
     def tells(self, trace: Trace) -> tuple[str, ...] | None:
         """Give what of the write this event tells (see `Trace.told`); None where it does not tell of it."""
-        if not trace.may_show or not self._in_time(trace.write) or self._belongs_to_next(trace):
+        if not self.may_tell(trace):
             return None
         told = self._of(trace)
-        if told is None or any(self._told_before(trace, name) for name in told):
+        if told is None or any(self.told_before(trace, name) for name in told):
             return None
         return told
 
+    def may_tell(self, trace: Trace) -> bool:
+        """Say whether the write may have been carried out, and in time for this event."""
+        return trace.may_show and self._in_time(trace.write) and not self._belongs_to_next(trace)
+
     def _in_time(self, write: Write) -> bool:
-        since = self.stored.received_at - write.intended_at
-        if since < -self._slack:
-            return False
         if self.stored.source == "poll":
+            # It was found some time after the look began that tells it; the times of update decide.
             return True
+        since = self.stored.received_at - write.intended_at
         if write.outcome != "done" and (self.stored.occurred_at or 0.0) > write.intended_at + UNSURE_WINDOW:
             return False
-        return since <= WINDOW
+        return -self._slack <= since <= WINDOW
 
     def _belongs_to_next(self, trace: Trace) -> bool:
         """Say whether this came after another attempt had done the same, and tells a later change than its answer."""
         if trace.again is None or self.stored.received_at <= trace.again.intended_at:
             return False
-        return not self._is_moment(trace.again)
+        return not self.is_moment(trace.again)
 
     @cached_property
     def print(self) -> int:
@@ -138,7 +141,8 @@ class Told:
         told = (self.stored.occurred_at, self.payload.data, self.payload.previous)
         return zlib.crc32(orjson.dumps(told))
 
-    def _told_before(self, trace: Trace, name: str) -> bool:
+    def told_before(self, trace: Trace, name: str) -> bool:
+        """Say whether another event has told this part of the write."""
         return name in trace.told and trace.told[name] != self.print
 
     def _of(self, trace: Trace) -> tuple[str, ...] | None:
@@ -168,8 +172,7 @@ class Told:
         if stored.action != "added":
             return None
         if trace.made:
-            is_it = stored.record_id in trace.made and (stored.source != "poll" or self._is_untouched(trace))
-            return (f"added {stored.record_id}",) if is_it else None
+            return (f"added {stored.record_id}",) if stored.record_id in trace.made else None
         state = self.payload.state
         written = {name: value for name, value in trace.target.values.items() if name in state}
         return ("added",) if written and _agree(written, state, self.payload, stored) else None
@@ -196,7 +199,7 @@ class Told:
         """Say whether the event tells one change: what polling finds may hold others' changes as well."""
         return self.stored.source != "poll" or not self.real
 
-    def _is_untouched(self, trace: Trace) -> bool:
+    def is_untouched(self, trace: Trace) -> bool:
         """Say whether a record that polling found is as it was made: nobody has changed it since."""
         answer, state = trace.write.answer or {}, self.payload.state
         made = moment(answer.get("update_time")) or moment(answer.get("add_time"))
@@ -214,31 +217,35 @@ class Told:
         return bool(moved) and all(LINKS.get(k) == wanted.kind and str(c.new) in survivors for k, c in moved.items())
 
     def _of_update(self, trace: Trace) -> tuple[str, ...] | None:
-        if not self._is_moment(trace.write):
+        if not self.is_moment(trace.write):
             return None
+        told, excused = self.explain(trace)
+        if self.real.keys() - set(told) - excused:
+            return None
+        if told:
+            return tuple(told)
+        return (_NO_CHANGE,) if self.real.keys() <= _followers(trace.target) else None
+
+    def explain(self, trace: Trace) -> tuple[list[str], set[str]]:
+        """Give the changed fields that a write wrote just so, and those that Pipedrive may have moved along."""
         written = trace.target.values
         custom = written.get("custom_fields")
         custom = custom if isinstance(custom, Mapping) else {}
         answer = trace.write.answer or {}
-        follow: set[str] = set()
-        for name in written:
-            follow |= _FOLLOWS.get(trace.target.kind, {}).get(name, frozenset())
-        told, is_one = [], self._is_one_change()
+        told, excused, is_one = [], set(_followers(trace.target)), self._is_one_change()
         for key, change in self.real.items():
             answered = self._is_answered(key, change, answer)
             if key in written or key in custom:
-                if not answered and not self._is_written(key, change, custom.get(key, written.get(key))):
-                    return None
-                told.append(key)
+                excused.discard(key)
+                if answered or self._is_written(key, change, custom.get(key, written.get(key))):
+                    told.append(key)
             elif answered and _has_names(custom, key):
                 told.append(key)
-            elif key not in follow and not (answered and is_one):
-                return None
-        if told:
-            return tuple(told)
-        return (_NO_CHANGE,) if self.real.keys() <= follow else None
+            elif answered and is_one:
+                excused.add(key)
+        return told, excused
 
-    def _is_moment(self, write: Write) -> bool:
+    def is_moment(self, write: Write) -> bool:
         """Compare the update times of answer and event, where both are known: they are those of the same change."""
         answered = moment((write.answer or {}).get("update_time"))
         at = self.stored.update_time
@@ -254,6 +261,12 @@ class Told:
 
     def _is_written(self, key: str, change: Change, value: Any) -> bool:
         return _same(change.new, _read(key, value, self.payload, self.stored))
+
+
+def _followers(target: Target) -> frozenset[str]:
+    """Give the fields that Pipedrive moves along with those that are written."""
+    known = _FOLLOWS.get(target.kind, {})
+    return frozenset(follower for name in target.values for follower in known.get(name, ()))
 
 
 def moment(value: Any) -> float | None:
@@ -349,7 +362,11 @@ def _is_bookkeeping(key: str) -> bool:
     return key in _BOOKKEEPING or key.endswith("_count") or key.startswith(_BOOKKEEPING_BEGINS)
 
 
-def first_told(event: Told, traces: Iterable[Trace]) -> tuple[Trace, tuple[str, ...]] | None:
+Part = tuple[Trace, tuple[str, ...]]
+"""A write, and what of it an event tells."""
+
+
+def first_told(event: Told, traces: Iterable[Trace]) -> Part | None:
     """Give the oldest write that the event tells of, and what of it; None where it tells of none."""
     for trace in traces:
         told = event.tells(trace)

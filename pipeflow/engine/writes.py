@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pipeflow.engine.echoes import WINDOW, Told, Trace, first_told, made_ids
+from pipeflow.engine.echoes import WINDOW, Part, Told, Trace, made_ids
+from pipeflow.engine.foundechoes import parts_told
 from pipeflow.engine.targets import LINKS
 from pipeflow.errors import StoreError, StoreUnavailable
 from pipeflow.events import Payload, normalise
@@ -49,9 +50,13 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """The event tells what this run wrote; `chain` names the handlers that must not hear it, unless they ask to."""
+    """The event tells what this run wrote. `deaf` are the handlers that must not hear it, unless they ask to.
+
+    `chain` are those in the chains of all that wrote it, which is where it goes on: polling may tell several writes.
+    """
 
     run_id: int | None
+    deaf: frozenset[str]
     chain: tuple[str, ...]
 
 
@@ -221,23 +226,27 @@ class Ledger:
         now = self.clock()
         if now < until and any(_is_open(trace.write, event, now, self._slack) for trace in traces):
             return Hold(until)
-        trace = self._find(event, payload, company, traces)
-        if trace is None:
+        parts = self._find(event, payload, company, traces)
+        if not parts:
             return None
-        return Cause(trace.write.run_id, tuple(dict.fromkeys((*trace.write.chain, trace.write.handler))))
+        chains = [dict.fromkeys((*trace.write.chain, trace.write.handler)) for trace, _ in parts]
+        heard_by_none = [set(chain) for chain, (_, told) in zip(chains, parts, strict=True) if told]
+        return Cause(
+            run_id=parts[0][0].write.run_id,
+            deaf=frozenset(set.intersection(*heard_by_none)),
+            chain=tuple(dict.fromkeys(handler for chain in chains for handler in chain)),
+        )
 
-    def _find(self, event: StoredEvent, payload: Payload, company: _Company, traces: Sequence[Trace]) -> Trace | None:
-        """Find the write that an event tells of, and note that it does."""
+    def _find(self, event: StoredEvent, payload: Payload, company: _Company, traces: Sequence[Trace]) -> list[Part]:
+        """Find the writes that an event tells of, and note that it does."""
         telling = Told(event, payload, self._slack)
-        found = first_told(telling, traces)
-        if found is None:
-            return None
-        trace, told = found
-        trace.told.update(dict.fromkeys(told, telling.print))
-        if trace.target.effect == "create" and not trace.made and event.action == "added":
-            trace.made = frozenset({event.record_id})
-            company.add(trace)
-        return trace
+        parts = parts_told(telling, traces)
+        for trace, told in parts:
+            trace.told.update(dict.fromkeys(told, telling.print))
+            if trace.target.effect == "create" and not trace.made and event.action == "added":
+                trace.made = frozenset({event.record_id})
+                company.add(trace)
+        return parts
 
     @staticmethod
     def _may_be_ours(event: StoredEvent, payload: Payload, company: _Company) -> bool:
@@ -317,7 +326,9 @@ def _keys(trace: Trace) -> Iterable[tuple[str, str]]:
 
 
 def _is_open(write: Write, event: StoredEvent, now: float, slack: float) -> bool:
-    if write.settled_at is not None or write.intended_at > event.received_at + slack:
+    if event.source != "poll" and write.intended_at > event.received_at + slack:
+        return False
+    if write.settled_at is not None:
         return False
     return now - write.intended_at < ABANDONED_SECONDS
 

@@ -254,6 +254,29 @@ async def test_own_write_that_polling_found_is_an_echo(world: World) -> None:
     assert await last_woken(world) == OTHERS
 
 
+async def test_writes_of_two_handlers_that_polling_found_together_are_heard_by_each_other_and_end_there(
+    world: World,
+) -> None:
+    deal = await known_deal(world)
+    world.now += 60
+    await world.write(deal, {"value": 5})
+    await world.write(deal, {"title": "Of b.listens"}, handler="b.listens")
+    world.undelivered = [world.undelivered[1].replace(b'"previous":{', b'"previous":{"value":0,')]
+    await world.deliver(source="poll")
+    assert await last_woken(world) == BOTH
+    assert set((await world.events())[-1].chain) == BOTH
+
+
+async def test_two_writes_of_one_handler_that_polling_found_together_are_its_echo(world: World) -> None:
+    deal = await known_deal(world)
+    world.now += 60
+    await world.write(deal, {"value": 5})
+    await world.write(deal, {"title": "Mine too"})
+    world.undelivered = [world.undelivered[1].replace(b'"previous":{', b'"previous":{"value":0,')]
+    await world.deliver(source="poll")
+    assert await last_woken(world) == OTHERS
+
+
 async def test_change_of_somebody_else_that_polling_found_with_ours_is_heard(world: World) -> None:
     deal = await known_deal(world)
     world.now += 60
