@@ -11,6 +11,7 @@ decides what becomes of an odd value.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, time
@@ -161,7 +162,10 @@ def to_number(value: Any) -> float:
     """Read a number, also from text; ValueError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise ValueError(f"not a number: {value!r}")
-    return value if isinstance(value, int | float) else float(value)
+    number = value if isinstance(value, int | float) else float(value)
+    if isinstance(number, float) and not math.isfinite(number):
+        raise ValueError(f"not a number: {value!r}")
+    return number
 
 
 def to_decimal(value: Any) -> Decimal:
@@ -169,9 +173,12 @@ def to_decimal(value: Any) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise ValueError(f"not an amount: {value!r}")
     try:
-        return Decimal(str(value))
+        amount = Decimal(str(value))
     except InvalidOperation:
         raise ValueError(f"not an amount: {value!r}") from None
+    if not amount.is_finite():
+        raise ValueError(f"not an amount: {value!r}")
+    return amount
 
 
 def to_id(value: Any) -> int | str:
