@@ -57,7 +57,7 @@ class PostgresStore:
         self.database = Database(url)
         self._open = False
         self._wakes = Wakes(self.database)
-        self._incoming = Batches(self.database, self._wakes.committed, at_once=2)
+        self._incoming = Batches(self.database, self._wakes.committed)
         self._work = Batches(self.database, self._wakes.committed)
         self._lists = asyncio.Semaphore(1)
         self._process = uuid.uuid4().hex

@@ -85,41 +85,39 @@ class _Wanted:
 
 
 class Batches:
-    """Commits calls in batches, so many transactions at a time.
+    """Commits calls in batches, one transaction at a time.
 
     `committed` is called after each that wakes. Where the connection breaks during a commit, nobody knows whether it
     happened: the callers are told that it did not, and everything they do then is right in both cases.
     """
 
-    def __init__(self, database: Database, committed: Callable[[], None], *, at_once: int = 1) -> None:
+    def __init__(self, database: Database, committed: Callable[[], None]) -> None:
         self._database = database
         self._committed = committed
         self._queue: list[_Wanted] = []
-        self._at_once = at_once
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
 
     def submit(self, operation: Operation, arguments: Sequence[Any], *, wakes: bool = False) -> asyncio.Future[Any]:
         """Put a call into the next transaction; the future ends once that is committed."""
         loop = asyncio.get_running_loop()
         wanted = _Wanted(operation, arguments, wakes, loop.create_future())
         self._queue.append(wanted)
-        if len(self._tasks) < self._at_once:
-            self._tasks.add(loop.create_task(self._work(), name="store"))
+        if self._task is None:
+            self._task = loop.create_task(self._work(), name="store")
         return wanted.future
 
     async def finish(self) -> None:
         """Wait until everything submitted is committed."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._task is not None:
+            await asyncio.wait([self._task])
 
     async def _work(self) -> None:
-        task: Any = asyncio.current_task()
         try:
             while self._queue:
                 batch, self._queue = self._queue[:MOST_AT_ONCE], self._queue[MOST_AT_ONCE:]
                 await self._commit(batch)
         finally:
-            self._tasks.discard(task)
+            self._task = None
 
     async def _commit(self, batch: list[_Wanted]) -> None:
         error = await self._transact(batch)
