@@ -141,8 +141,10 @@ class Database:
                 await other.close()
 
 
-# Every statement of ours finds its rows by an index, whatever the table's size was when it was planned.
+# Every statement of ours finds its rows by an index, whatever the table's size was when it was planned. A process that
+# is frozen in the middle of a transaction keeps the others waiting for so long at most.
 _SETTINGS = b"""
+SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '8s';
 SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
 SET plan_cache_mode = force_generic_plan
 """

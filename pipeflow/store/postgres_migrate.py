@@ -36,6 +36,7 @@ async def migrate(database: Database) -> None:
             return
         await _make_home(db)
         async with db.transaction():
+            await run(db, "SET LOCAL lock_timeout = 0")  # who comes second waits for whatever the first one does
             await run(db, "LOCK TABLE pipeflow.migrations IN ACCESS EXCLUSIVE MODE")
             applied = await _applied(db, database)
             for number, sql in migrations().items():

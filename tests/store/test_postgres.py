@@ -10,6 +10,7 @@ import pytest
 from pipeflow.errors import SchemaOutdated, StoreUnavailable
 from pipeflow.store import open_store
 from pipeflow.store.base import ALL, PARTITIONS, RunFilter, Store
+from pipeflow.store.postgres import PostgresStore
 from tests.store.builders import (
     NOW,
     add,
@@ -100,3 +101,10 @@ async def test_five_connections_are_enough_for_everything_at_once(store: Store, 
     await asyncio.gather(*(make_run(store, number) for number in range(50)), *(store.counts() for _ in range(50)))
     ((number,),) = execute(database_url, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pipeflow'")
     assert int(str(number)) <= 4
+
+
+async def test_process_that_freezes_in_a_transaction_keeps_others_waiting_ten_seconds_at_most(store: Store) -> None:
+    assert isinstance(store, PostgresStore)
+    async with store.database.connection() as db:
+        cursor = await db.execute("SHOW idle_in_transaction_session_timeout")
+        assert await cursor.fetchone() == ("10s",)
