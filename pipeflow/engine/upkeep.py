@@ -20,9 +20,20 @@ MISSED = "The look for what was missed"
 
 
 class Upkeep:
-    """Keeps events coming. Without a `keeper` there are no webhooks, and looking is the only source."""
+    """Keeps events coming. Without a `keeper` there are no webhooks, and looking is the only source.
 
-    def __init__(self, scheduler: Scheduler, keeper: WebhookKeeper | None, reconciler: Reconciler) -> None:
+    `patience` is how many seconds webhooks wait for a look that comes before them.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        keeper: WebhookKeeper | None,
+        reconciler: Reconciler,
+        *,
+        patience: float = LONGEST_FIRST_LOOK,
+    ) -> None:
+        self._patience = patience
         self._scheduler = scheduler
         self._keeper = keeper
         self._reconciler = reconciler
@@ -62,10 +73,13 @@ class Upkeep:
         """Look before deliveries begin again, but not for long: until then what happens is not delivered either."""
         self._reconciler.hurry(company)
         with suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_FIRST_LOOK):
+            async with asyncio.timeout(self._patience):
                 await self._reconciler.step(company)
 
     async def _register(self, company: int | None) -> WebhookChanges | None:
-        # Watermarks before webhooks: where there is a webhook, nothing that it fails to tell is missed.
-        await self._reconciler.begin()
+        # Watermarks before webhooks: where there is a webhook, nothing that it fails to tell is missed. But where a
+        # list answers too slowly, what is delivered must not wait for it: the next look sets them.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                await self._reconciler.begin()
         return None if self._keeper is None else await self._keeper.sync(company)

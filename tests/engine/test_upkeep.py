@@ -107,3 +107,20 @@ async def test_trouble_with_one_company_leaves_the_looks_at_others_alone(tmp_pat
         house.pass_time(900)
         await house.reconciler.step()
         assert [event.name for event in await house.polled()] == ["deal.added"]
+
+
+async def test_a_list_that_does_not_answer_keeps_no_webhook_from_being_made(tmp_path: Path) -> None:
+    async with watched(tmp_path, "deal.*") as house:
+        scheduler = Scheduler(house.store, house.registry, house.accounts, clock=house.clock)
+        ours = Upkeep(scheduler, keeper(house), house.reconciler, patience=0.05)
+        house.sandbox.faults.add(kind="slow", path="/api/v2/deals", seconds=60)
+        await ours.register()
+        assert there(house) == [("*", "deal")]
+        house.sandbox.faults.clear()
+        house.sandbox.add("deal", title="New")
+        house.pass_time(60)
+        await ours.look()
+        house.sandbox.add("deal", title="Newer")
+        house.pass_time(900)
+        await ours.look()
+        assert [event.name for event in await house.polled()][-1:] == ["deal.added"]
