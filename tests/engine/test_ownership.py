@@ -9,15 +9,16 @@ from typing import Any
 
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.ownership import HandedOut
+from pipeflow.engine.scheduler import Scheduler
 from pipeflow.engine.worker import Engine
 from pipeflow.errors import Retry
 from pipeflow.events import Event
-from pipeflow.registry import Handler, Registry
+from pipeflow.registry import Handler, Job, Registry
 from pipeflow.settings import Settings
-from pipeflow.store.base import Run, RunFilter
+from pipeflow.store.base import Account, Run, RunFilter
 from pipeflow.store.postgres import PostgresStore
 from pipeflow.vault import Vault
-from tests.engine.test_worker import change, deliver, handler
+from tests.engine.test_worker import COMPANY, change, deliver, handler
 
 
 class Worker:
@@ -26,12 +27,12 @@ class Worker:
     def __init__(self, url: str, *handlers: Handler) -> None:
         self.store = PostgresStore(url)
         self.ownership = HandedOut(self.store)
-        registry = Registry()
+        self.registry = Registry()
         for one in handlers:
-            registry.add(one)
+            self.registry.add(one)
         settings = Settings.load(database_url=url, retry_delays=(0.2, 0.2))
-        accounts = Accounts(self.store, Vault(["k" * 32]), settings)
-        self.engine = Engine(self.store, registry, settings, accounts, ownership=self.ownership)
+        self.accounts = Accounts(self.store, Vault(["k" * 32]), settings)
+        self.engine = Engine(self.store, self.registry, settings, self.accounts, ownership=self.ownership)
 
     async def runs(self) -> list[Run]:
         return await self.store.runs(RunFilter(limit=0, include_skipped=True))
@@ -138,6 +139,32 @@ async def test_run_whose_handler_is_unknown_here_waits_for_a_worker_that_knows_i
         async with working(knowing):
             await until(lambda: succeeded(without, 2))
     assert seen == ["1", "1"]
+
+
+async def test_tick_told_by_ten_processes_is_one_run(postgres_url: str) -> None:
+    ran: list[float] = []
+
+    async def job() -> None:
+        ran.append(1)
+
+    every_second = Job("a.job", job, 1.0, None, None, 5.0, {}, True, __file__, 1, "")
+    workers = [Worker(postgres_url) for _ in range(2)]
+    for worker in workers:
+        worker.registry.add(every_second)
+    account = Account(1, COMPANY, 7, "token", acting=True)
+    async with working(*workers):
+        clocks = [Scheduler(worker.store, worker.registry, worker.accounts) for worker in workers * 5]
+        for due_at in range(1_000, 1_040):
+            told = await asyncio.gather(*(clock.tick(every_second, account, float(due_at)) for clock in clocks))
+            assert told.count(True) == 1
+        await until(lambda: all_ended(workers[0], 40))
+        ticks = await workers[0].runs()
+    assert len({run.event_id for run in ticks}) == len(ticks) == 40
+    assert len(ran) == sum(run.status == "succeeded" for run in ticks)
+
+
+async def all_ended(worker: Worker, number: int) -> bool:
+    return sum(run.finished_at is not None for run in await worker.runs()) == number
 
 
 class Listening:
