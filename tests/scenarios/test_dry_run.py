@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,18 +16,10 @@ from tests.scenarios.product import FakePipedrive, Product, eventually
 def rehearsing(tmp_path: Path, pipedrive: FakePipedrive) -> Iterator[Product]:
     """`pipeflow run recipes/ --dry-run`, which looks every second."""
     product = Product(tmp_path, pipedrive)
-    with (tmp_path / "run.log").open("wb") as log:
-        product.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeflow", "run", str(product.recipes), "--dry-run", "--poll", "1"],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=tmp_path,
-            env=product.environment,
-        )
-    eventually(product.ready, "a ready pipeflow")
+    product.start("--dry-run", "--poll", "1")
     eventually(lambda: "began to watch" in product.printed, "a first look at Pipedrive")
     yield product
-    if product.process.poll() is None:
+    if product.process and product.process.poll() is None:
         product.kill()
 
 
