@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeflow.cli.options import AsJson, HandlerName, Limit, OfSandbox, Since, listing
+from pipeflow.cli.options import AsJson, HandlerName, Limit, OfSandbox, Since, check_status, listing
 
 if TYPE_CHECKING:
     from pipeflow.store.base import EventFilter, Store, StoredEvent
@@ -44,8 +44,9 @@ def events(
     from pipeflow.cli.output import print_json, print_table
     from pipeflow.cli.rows import event_row
     from pipeflow.cli.times import local, parse_since
-    from pipeflow.store.base import EventFilter
+    from pipeflow.store.base import EventFilter, EventStatus
 
+    check_status(status, EventStatus)
     after = parse_since(since, time.time()) if since else None
     wanted = EventFilter(limit=limit, status=status, name=name, kind=kind, record_id=record, since=after)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from typer.core import TyperGroup
@@ -14,6 +14,14 @@ Since = Annotated[str | None, typer.Option(metavar="TIME", help="Only newer ones
 Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only older ones, as for --since.")]
 HandlerName = Annotated[str | None, typer.Option("--handler", metavar="NAME", help="Only of this handler or job.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def check_status(status: str | None, known: Any) -> None:
+    """Refuse a status that nothing can have (`known`: the literal of those there are); raises ConfigError."""
+    from pipeflow.errors import ConfigError
+
+    if status is not None and status not in get_args(known):
+        raise ConfigError(f"There is no status {status!r}: write {', '.join(get_args(known))}.")
 
 
 class ListingGroup(TyperGroup):

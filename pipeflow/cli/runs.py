@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeflow.cli import steering
-from pipeflow.cli.options import AsJson, HandlerName, Limit, OfSandbox, Since, Until, listing
+from pipeflow.cli.options import AsJson, HandlerName, Limit, OfSandbox, Since, Until, check_status, listing
 
 if TYPE_CHECKING:
     from pipeflow.store.base import Run
@@ -46,8 +46,9 @@ def runs(
     from pipeflow.cli.output import print_json, print_table
     from pipeflow.cli.rows import run_row
     from pipeflow.cli.times import local, parse_since
-    from pipeflow.store.base import RunFilter
+    from pipeflow.store.base import RunFilter, RunStatus
 
+    check_status(status, RunStatus)
     now = time.time()
     wanted = RunFilter(
         limit=limit,

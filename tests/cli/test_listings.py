@@ -47,6 +47,15 @@ def test_runs_have_the_promised_keys_and_leave_skipped_ones_out(history: History
     assert [run["id"] for run in listed("runs", "--status", "skipped")] == [history.skipped]
 
 
+@pytest.mark.parametrize(("command", "known"), [("runs", "pending, running"), ("events", "stored, dispatched")])
+def test_a_status_that_nothing_has_is_refused_with_those_there_are(
+    history: History, pipeflow: Callable[..., Result], command: str, known: str
+) -> None:
+    refused = pipeflow(command, "--status", "failed").exception
+    assert isinstance(refused, ConfigError)
+    assert known in str(refused)
+
+
 def test_listings_are_filtered(history: History, listed: Listed) -> None:
     assert {run["id"] for run in listed("runs", "--status", "dead")} == set(history.dead)
     assert [run["id"] for run in listed("runs", "--handler", "late.answer")] == [history.waiting]
