@@ -91,6 +91,15 @@ def test_worker_works_what_the_web_received_before_it_came_and_after(split: Spli
     assert split.web.stop() == 0
 
 
+def test_one_process_with_everything_is_the_same_product(split: Split) -> None:
+    assert split.web.stop() == 0
+    split.web.start()
+    deal = split.add_deal()
+    eventually(lambda: split.notes(deal), "the note")
+    assert len(split.web.listed("webhooks")) == 1
+    assert split.web.stop() == 0
+
+
 def test_job_ticks_once_however_many_workers_there_are(split: Split) -> None:
     split.add_worker()
     split.add_worker()
