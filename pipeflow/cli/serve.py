@@ -29,7 +29,7 @@ from pipeflow.cli.logs import set_up_logging, wants_json
 from pipeflow.cli.sandboxed import sandbox_process
 from pipeflow.cli.screen import Screen, first_screen
 from pipeflow.engine.watchdog import watching
-from pipeflow.errors import ClientError, ConfigError, StoreError, Unauthorized
+from pipeflow.errors import ClientError, ConfigError, StoreError, StoreUnavailable, Unauthorized
 
 if TYPE_CHECKING:
     from pipeflow.engine.webhooks import WebhookChanges
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ACCOUNT_PATIENCE = 5.0
+DATABASE_PAUSE = 2.0
 KNOWN_ACCOUNT_PATIENCE = 1.0
 DRY_POLL = 15.0
 
@@ -102,14 +103,30 @@ async def _run(plan: Plan, settings: Settings, registry: Registry) -> None:
         async with _pipedrive(plan, settings, port) as settings:
             settings = settings.model_copy(update={"port": port or settings.port})
             service = build_service(settings, registry, poll=plan.poll, dry_run=plan.dry_run)
-            await service.store.open(owner=True)
-            try:
-                await _serve(service, plan, stop, listening)
-            finally:
-                await service.store.close()
+            if await _opened(service, stop):
+                try:
+                    await _serve(service, plan, stop, listening)
+                finally:
+                    await service.store.close()
     log.info("Ended.")
     if service.engine.is_stubborn or has_stubborn_threads():
         leave(0)
+
+
+async def _opened(service: Service, stop: Stop) -> bool:
+    """Open the store; a database that is away is waited for. False where the user asks for the end meanwhile."""
+    while True:
+        try:
+            await service.store.open(owner=True)
+            return True
+        except StoreUnavailable as error:
+            if service.settings.sqlite_path is not None:
+                raise
+            log.warning("Waiting for the database: %s", error)
+        try:
+            await stop.unless(asyncio.sleep(DATABASE_PAUSE))
+        except EndingError:
+            return False
 
 
 @asynccontextmanager

@@ -29,6 +29,9 @@ CONNECT_SECONDS = 3
 PATIENCE = 3.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
+# What PostgreSQL says to somebody who connects wrongly; psycopg gives it no code.
+_NEVER = ("authentication failed", '" does not exist', "no password supplied")
+
 log = logging.getLogger("pipeflow.store")
 
 
@@ -59,6 +62,13 @@ class Database:
         try:
             async with self.connection():
                 pass
+        except StoreUnavailable as error:
+            await self.close()
+            if any(sign in str(error) for sign in _NEVER):
+                raise ConfigError(
+                    f"{error} No waiting helps: correct PIPEFLOW_DATABASE_URL or DATABASE_URL."
+                ) from error
+            raise
         except BaseException:
             await self.close()
             raise
@@ -206,8 +216,6 @@ def explain(error: BaseException, where: object) -> StoreError | ConfigError:
     if isinstance(error, StoreError | ConfigError):
         return error
     text = " ".join(str(error).split())
-    if isinstance(error, told.InvalidPassword | told.InvalidAuthorizationSpecification | told.InvalidCatalogName):
-        return ConfigError(f"{_capital(where)} refuses us ({text}); correct PIPEFLOW_DATABASE_URL or DATABASE_URL.")
     if is_trouble(error):
         return StoreUnavailable(f"{_capital(where)} does not answer ({text}); it is asked again by itself.")
     return StoreError(f"{_capital(where)} refused to store this: {type(error).__name__}: {text}")

@@ -85,8 +85,9 @@ class Wakes:
             self._telling = None
 
     async def _listen(self) -> None:
-        pause = FIRST_PAUSE
+        pause, clock = FIRST_PAUSE, asyncio.get_running_loop().time
         while True:
+            began = clock()
             try:
                 if self._database.pooled:
                     await asyncio.sleep(LOOK_EVERY)
@@ -95,8 +96,8 @@ class Wakes:
                 await self._hear()
             except (psycopg.Error, OSError) as error:
                 log.debug("Not listening for a moment: %s", error)
+            pause = FIRST_PAUSE if clock() - began > LONGEST_PAUSE else min(pause * 2, LONGEST_PAUSE)
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _hear(self) -> None:
         """Call back for each notification until the connection breaks."""

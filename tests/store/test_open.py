@@ -137,3 +137,9 @@ async def test_database_that_is_not_there_is_named_without_its_password() -> Non
     with pytest.raises(StoreUnavailable, match=r"^The database sales at 127\.0\.0\.1 does not answer") as refused:
         await open_store("postgresql://me:secret@127.0.0.1:1/sales").open()
     assert "secret" not in str(refused.value)
+
+
+async def test_database_that_does_not_exist_is_a_mistake_and_not_waited_for(postgres_url: str) -> None:
+    name = postgres_url.partition("?")[0].rpartition("/")[2]
+    with pytest.raises(ConfigError, match="DATABASE_URL"):
+        await open_store(postgres_url.replace(name, "nowhere")).open()
