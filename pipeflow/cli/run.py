@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Annotated, Literal
 
 import typer
@@ -28,6 +30,8 @@ def run(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; else PIPEFLOW_PORT or PORT.")] = None,
 ) -> None:
     """Run the recipes on what happens in Pipedrive, until Ctrl-C."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))  # until the loop listens: nothing has begun yet
     from pipeflow.cli.serve import Plan, dry, run_plan
 
     listen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}

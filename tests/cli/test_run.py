@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipeflow.vault import Vault
 from tests.scenarios.product import eventually
 
@@ -136,6 +138,17 @@ def test_a_run_that_outlasts_the_grace_time_is_handed_back_uncounted(
     assert running.ended() == 0
     (run,) = listed("runs")
     assert (run["status"], run["attempts"]) == ("pending", 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_end_may_be_asked_for_while_recipes_are_still_imported(
+    start: Callable[..., Running], recipe: Callable[[str], Path], number: signal.Signals
+) -> None:
+    recipe("import time\n\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    running = start("recipes", "--sandbox", "--port", "0")
+    running.wait_for("importing")
+    running.send(number)
+    assert running.ended() == 0
 
 
 def test_the_second_ctrl_c_ends_at_once(
