@@ -23,7 +23,7 @@ import uvloop
 from ingest import COMPANY, KEY, delivery
 from store import fill_history
 
-from pipeflow.cli.listener import spare_collector
+from pipeflow.cli.listener import tune_interpreter
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.worker import Engine
 from pipeflow.errors import Retry
@@ -95,7 +95,7 @@ async def drain(store: Store, engine: Engine, number: int, waiting: int) -> None
     if waiting:
         await fill(store, events(10_000_000, waiting, record=STUCK))
     stored = await fill(store, events(int(time.time()) % 1_000_000 * 1000, number))
-    spare_collector()
+    tune_interpreter()
     began, cpu = time.perf_counter(), time.process_time()
     await engine.start()
     await done.wait()
@@ -113,7 +113,7 @@ async def latency(store: Store, engine: Engine, rate: float, seconds: float) -> 
     new = events(int(time.time()) % 1_000_000 * 1000, int(rate * seconds))
     wanted = len(new)
     stored: dict[int, float] = {}
-    spare_collector()
+    tune_interpreter()
     await engine.start()
     await asyncio.sleep(0.5)
     began = time.perf_counter()

@@ -120,11 +120,11 @@ async def serve(which: str, url: str, listening: socket.socket) -> None:
     """Serve one of the two until the process is ended."""
     import uvicorn
 
-    from pipeflow.cli.listener import spare_collector, uvicorn_config
+    from pipeflow.cli.listener import tune_interpreter, uvicorn_config
 
     if which == "ours":
         config = uvicorn_config(await ours(url))
-        spare_collector()
+        tune_interpreter()
     else:
         config = uvicorn.Config(
             bare(),

@@ -30,10 +30,14 @@ def run(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; else PIPEFLOW_PORT or PORT.")] = None,
 ) -> None:
     """Run the recipes on what happens in Pipedrive, until Ctrl-C."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(0))  # until the loop listens: nothing has begun yet
+    # Until the loop listens nothing has begun, so that nothing has to end.
+    before = {number: signal.signal(number, lambda *_: os._exit(0)) for number in (signal.SIGINT, signal.SIGTERM)}
     from pipeflow.cli.serve import Plan, dry, run_plan
 
     listen = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     plan = Plan(recipes=recipes, sandbox=sandbox, rate=rate, seed=seed, only=only, poll=poll, listen=listen)
-    run_plan(dry(plan) if dry_run else plan)
+    try:
+        run_plan(dry(plan) if dry_run else plan)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

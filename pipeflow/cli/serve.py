@@ -24,7 +24,7 @@ from pipeflow.cli.compose import (
     look_at_fields,
     require_credentials,
 )
-from pipeflow.cli.listener import bind, new_loop, serving, spare_collector
+from pipeflow.cli.listener import bind, new_loop, serving, tune_interpreter
 from pipeflow.cli.logs import set_up_logging, wants_json
 from pipeflow.cli.sandboxed import sandbox_process
 from pipeflow.cli.screen import Screen, first_screen
@@ -178,7 +178,7 @@ async def _come_up(service: Service, plan: Plan) -> None:
         await _keep_apart(service, company)
     if plan.only != "web":
         await service.engine.start()
-    spare_collector()
+    tune_interpreter()
     service.ready = True
     await service.roster.know()
     changes = await _register(service) if plan.only != "worker" else None  # Pipedrive asks whether the web is there
