@@ -127,7 +127,8 @@ class _Memory:
 
     async def once(self, run_id: int, key: str, call: Callable[[], Awaitable[Any]]) -> Any:
         if (run_id, key) not in _remembered:
-            _remembered[run_id, key] = await call()
+            made: Any = call()
+            _remembered[run_id, key] = await made if isinstance(made, Awaitable) else made
         return _remembered[run_id, key]
 
 

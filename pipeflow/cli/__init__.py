@@ -18,5 +18,7 @@ def main() -> None:
     except OSError as error:
         if error.filename is None or error.strerror is None:
             raise
-        sys.stderr.write(f"pipeflow: {error.filename}: {error.strerror}. Let this user read and write there.\n")
+        sys.stderr.write(
+            f"pipeflow: {error.filename}: {error.strerror}. Check the path, and what this user may do there.\n"
+        )
         sys.exit(1)
