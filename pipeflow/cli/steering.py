@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 RunIds = Annotated[list[int] | None, typer.Argument(metavar="[RUN_ID]...", show_default=False)]
 ErrorText = Annotated[str | None, typer.Option("--error", metavar="TEXT", help="Only with this in the error.")]
 All = Annotated[bool, typer.Option("--all", help="All there are.")]
+_DUE = "its turn: it is due, once `pipeflow run` is up, has a slot free, and the account is in order"
 Act = Callable[["Store", Sequence[int], float], Awaitable[list["Run"]]]
 
 
@@ -190,7 +191,7 @@ async def waits_for(store: Store, run: Run) -> str | None:
         lane = await store.runs(RunFilter(limit=0, status="pending", handler=run.handler, record_id=run.record_id))
         first = min((one.id for one in lane if one.lane == run.lane), default=run.id)
         return f"run {first} of the same lane" if first < run.id else "the run of the same lane that is at work"
-    return f"its next attempt at {local(run.due_at)}" if run.due_at > time.time() else "a free slot"
+    return f"its next attempt at {local(run.due_at)}" if run.due_at > time.time() else _DUE
 
 
 def _why_not(run: Run) -> str:

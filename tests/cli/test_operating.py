@@ -102,7 +102,7 @@ def test_run_says_what_it_waits_for(history: History, listed: Listed, pipeflow: 
 
     assert run_of(listed, history.succeeded)["waits_for"] is None
     event_id = in_store(behind)
-    assert run_of(listed, history.waiting)["waits_for"] == "a free slot"
+    assert run_of(listed, history.waiting)["waits_for"].startswith("its turn: it is due")
     (later,) = listed("runs", "--event", str(event_id))
     assert later["lane"] == run_of(listed, history.waiting)["lane"]
     assert run_of(listed, later["id"])["waits_for"] == f"run {history.waiting} of the same lane"
