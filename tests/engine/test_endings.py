@@ -196,7 +196,7 @@ async def test_handler_runs_at_most_as_often_at_once_as_it_asked_for(tmp_path: P
     async with acting(tmp_path / "x.db", handler("a.counts", counts, concurrency=2, **EVENT)) as house:
         for deal in range(10):
             await house.change(deal)
-        await house.until(lambda runs: len(runs) == 10 and sum(run.status == "running" for run in runs) == 2)
+        await house.until(lambda runs: len(runs) == 10 and under_way == 2)
         go.set()
         await house.at_rest()
     assert most == 2
