@@ -79,7 +79,7 @@ def state_after(event: StoredEvent, payload: Payload, before: RecordState | None
     polled_to = before.polled_to if before else None
     if event.source == "poll":
         goes_on = before is not None and polled_to is not None and before.update_time == polled_to
-        polled_from = polled_from if goes_on else (before.update_time if before else None) or 0.0
+        polled_from = polled_from if goes_on else _told_from(event, before)
         polled_to = event.update_time
     return RecordState(
         company=event.company,
@@ -92,6 +92,13 @@ def state_after(event: StoredEvent, payload: Payload, before: RecordState | None
         polled_from=polled_from,
         polled_to=polled_to,
     )
+
+
+def _told_from(event: StoredEvent, before: RecordState | None) -> float:
+    """Say after when the changes lie that polling told: of a record unknown before, it saw the last one alone."""
+    if before is None and event.action == "updated":
+        return (event.update_time or 1.0) - 1.0
+    return (before.update_time if before else None) or 0.0
 
 
 def _read(state: bytes | None) -> Mapping[str, Any]:
