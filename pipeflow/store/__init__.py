@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from pipeflow.errors import ConfigError
 
@@ -25,7 +26,7 @@ def open_store(database_url: str) -> Store:
     if scheme == "sqlite" and separator and rest.startswith("/") and path and not path.endswith("/"):
         from pipeflow.store.sqlite import SQLiteStore
 
-        return SQLiteStore(Path(path))
+        return SQLiteStore(Path(unquote(path)))
     if scheme in ("postgres", "postgresql") and rest:
         try:
             from pipeflow.store.postgres import PostgresStore

@@ -60,7 +60,8 @@ class SQLiteStore:
     """The store in the SQLite file at `path`; several processes may open it, one as its owner."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        # Absolute, as a handler may change the folder in which the process stands.
+        self._path = path = path.absolute()
         self._lock = OwnerLock(path)
         self._owner = False
         self._loop: asyncio.AbstractEventLoop | None = None

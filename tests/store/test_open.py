@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeflow.errors import ConfigError, SchemaOutdated, StoreError, StoreUnavailable
+from pipeflow.settings import Settings
 from pipeflow.store import open_store
 from pipeflow.store.base import ALL, RunFilter, Store
 from tests.store.builders import NOW, add, closing, dispatch, finish, make_run, new_event, sqlite_only
@@ -31,6 +32,31 @@ async def test_relative_url_is_relative_to_where_one_is(tmp_path: Path, monkeypa
     await store.open()
     await store.close()
     assert (tmp_path / "here.db").exists()
+
+
+async def test_store_stays_where_it_is_though_somebody_changes_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store("sqlite:///here.db")
+    await store.open(owner=True)
+    monkeypatch.chdir("/")
+    try:
+        await store.save_watermark(1, "deal", 5.0, 5.0)
+        assert await store.watermarks(1) == {"deal": 5.0}
+    finally:
+        await store.close()
+
+
+async def test_url_is_read_as_the_settings_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for url in ("sqlite:///my%20events.db", "sqlite:///my other events.db"):
+        store = open_store(url)
+        await store.open()
+        await store.close()
+        path = Settings.load(database_url=url).sqlite_path
+        assert path is not None
+        assert path.exists()
 
 
 async def test_missing_folder_is_named(tmp_path: Path) -> None:
