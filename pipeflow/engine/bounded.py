@@ -40,6 +40,8 @@ class Bounded:
                     waited_for = self._coroutine.send(None) if error is None else self._coroutine.throw(error)
                 except StopIteration as done:
                     return done.value
+                except GeneratorExit as left:
+                    raise RuntimeError("it raised GeneratorExit") from left
                 error = None
                 try:
                     yield waited_for

@@ -65,7 +65,9 @@ class Executor:
             if _is_taken_back():
                 raise
             return await self._failed(RuntimeError(f"{entry.name} cancelled itself: {error}"), run)
-        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  # what a handler raises becomes of its run alone
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001  # what a handler raises becomes of its run alone
             return await self._failed(error, run)
         if skipped:
             return Closing(run.id, "skipped", "skipped", error=skipped), 0.0

@@ -30,13 +30,16 @@ async def in_thread(call: Callable[[], Any], name: str) -> Any:
     context = contextvars.copy_context()
 
     def work() -> None:
-        result, error = None, None
+        result: Any = None
+        error: BaseException | None = None
         try:
             result = context.run(call)
         except AttemptOver:
             return
         except BaseException as raised:  # noqa: BLE001 - whatever it is belongs to the attempt
-            error = RuntimeError("a handler raised StopIteration") if isinstance(raised, StopIteration) else raised
+            error = raised
+            if isinstance(raised, StopIteration | GeneratorExit):  # awaiting cannot raise these as they are
+                error = RuntimeError(f"it raised {type(raised).__name__}")
         leave_if_forked(mine)
         try:
             loop.call_soon_threadsafe(_settle, ended, result, error)

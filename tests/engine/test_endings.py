@@ -138,6 +138,27 @@ UNSPEAKABLE: dict[str, BaseException] = {
 }
 
 
+class _Outside(BaseException):
+    """What is no Exception, as some libraries raise it to get past those who catch them all."""
+
+
+@pytest.mark.parametrize("error", [_Outside("over it"), GeneratorExit()], ids=["of its own", "GeneratorExit"])
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_what_is_no_exception_still_ends_its_run(tmp_path: Path, error: BaseException, is_async: bool) -> None:
+    async def raises(event: Event[Any]) -> None:
+        raise error
+
+    def raises_in_thread(event: Event[Any]) -> None:
+        raise error
+
+    function: Any = raises if is_async else raises_in_thread
+    async with acting(tmp_path / "x.db", handler("a.raises", function, **EVENT)) as house:
+        await house.change(1)
+        (run,) = await house.until(lambda runs: bool(runs) and runs[0].attempts == 1)
+    assert run.status == "pending"
+    assert type(error).__name__ in (run.error or "")
+
+
 @pytest.mark.parametrize("name", UNSPEAKABLE)
 async def test_what_cannot_be_written_down_still_ends_its_run(tmp_path: Path, name: str) -> None:
     async def raises(event: Event[Any]) -> None:
