@@ -94,6 +94,11 @@ async def drain(store: Store, engine: Engine, number: int, waiting: int) -> None
     wanted = number
     if waiting:
         await fill(store, events(10_000_000, waiting, record=STUCK))
+        await engine.start()
+        while (await store.counts())["undispatched"]:  # noqa: ASYNC110  # as below
+            await asyncio.sleep(0.1)
+        await engine.stop(5)
+        engine = await build(store, Path())
     stored = await fill(store, events(int(time.time()) % 1_000_000 * 1000, number))
     tune_interpreter()
     began, cpu = time.perf_counter(), time.process_time()
