@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         meaning="encrypts tokens, signs sessions, derives webhook credentials; several, comma-separated, for rotation",
     )
     dashboard_password: SecretStr | None = _setting(
-        "PIPEFLOW_DASHBOARD_PASSWORD", meaning="signs in to the dashboard; without it a one-time link is printed"
+        "PIPEFLOW_DASHBOARD_PASSWORD", meaning="kept for a dashboard; there is none yet, so it has no effect"
     )
     platform_port: int | None = _setting("PORT", meaning="the port a platform gives us; then we listen on 0.0.0.0")
     host: str = Field(

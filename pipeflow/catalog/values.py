@@ -240,3 +240,8 @@ def _from_epoch(seconds: float) -> datetime:
         return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, OSError) as error:
         raise ValueError(f"not a moment: {seconds!r}") from error
+
+
+def number(value: Decimal) -> int | float:
+    """Write an amount as JSON does numbers."""
+    return int(value) if value == value.to_integral_value() else float(value)

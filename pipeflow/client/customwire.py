@@ -1,4 +1,4 @@
-"""Writes custom fields: what a caller means, and the two shapes REST wants. Imports definitions and wire.
+"""Writes custom fields: what a caller means, and the two shapes REST wants. Imports definitions and the catalog.
 
 `meant` gives a value the type of its field (a label its option, 900 its currency-less Money); `nested` and `flat` write
 any such value for version 2 and version 1. Values whose field is not known go by what they are.
@@ -22,13 +22,13 @@ from pipeflow.catalog.values import (
     RefKind,
     TimeOfDay,
     TimeRange,
+    number,
     to_date,
     to_decimal,
     to_number,
     to_time,
 )
 from pipeflow.client.definitions import FieldDefinition
-from pipeflow.client.wire import number
 
 _Meaning = Callable[[Any, FieldDefinition], Any]
 

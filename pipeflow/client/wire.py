@@ -14,6 +14,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from pipeflow.catalog import Operation, Parameter
+from pipeflow.catalog.values import number
 from pipeflow.client.model import UNSET, Progress
 from pipeflow.client.streams import Upload
 
@@ -152,11 +153,6 @@ def _plain(value: Any, operation: Operation) -> Any:
     if isinstance(value, time | timedelta):
         return _clock(value)
     return number(value) if isinstance(value, Decimal) else value
-
-
-def number(value: Decimal) -> int | float:
-    """Write an amount as JSON does numbers."""
-    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def _clock(value: time | timedelta) -> str:

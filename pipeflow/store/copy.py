@@ -18,11 +18,11 @@ import psycopg
 from psycopg import sql
 
 from pipeflow.errors import StoreError
-from pipeflow.store.connection import connect
 from pipeflow.store.postgres import PostgresStore
 from pipeflow.store.postgres_link import CONNECTING, Database, explain
 from pipeflow.store.postgres_rows import clean
 from pipeflow.store.sqlite import SQLiteStore
+from pipeflow.store.sqlite_connection import connect
 
 TABLES = (
     "accounts",

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from typing import NamedTuple
 
-from pipeflow.store.base import Dispatch, NewRun, Owned, Run
+from pipeflow.store.base import Dispatch, Owned, Run
 from pipeflow.store.postgres_batches import Operation, Work, each
 from pipeflow.store.postgres_events import mark_dispatched
 from pipeflow.store.postgres_rows import many
 from pipeflow.store.postgres_runs import end_runs, runs_by_id
-from pipeflow.store.sqlite_dispatch import SUPERSEDED
-
-
-class _Seed(NamedTuple):
-    """What a new run is made of."""
-
-    event_id: int
-    handler: str
-    lane: str | None
-    company: int
-    kind: str
-    record_id: str
-    partition: int
-    priority: int
-    replay_of: int | None = None
-
-
-class _Head(NamedTuple):
-    """What runs take over from their event."""
-
-    event_id: int
-    company: int
-    kind: str
-    record_id: str
-    partition: int
-    bulk: bool
+from pipeflow.store.rules import SUPERSEDED, Head, Seed, seeds_again, seeds_of
 
 
 async def _dispatch(work: Work, dispatches: Sequence[Dispatch], owned: Owned, now: float) -> list[Run]:
@@ -47,7 +21,7 @@ async def _dispatch(work: Work, dispatches: Sequence[Dispatch], owned: Owned, no
     made: dict[int, Run] = {}
     for is_tick, group in groupby(mine, lambda pair: pair[0].kind == "job"):
         for part in ([pair] for pair in group) if is_tick else [list(group)]:
-            seeds = [seed for head, one in part for seed in _seeds(head, one.runs)]
+            seeds = [seed for head, one in part for seed in seeds_of(head, one.runs)]
             superseded = await _supersede(work, seeds, now) if is_tick else ()
             made.update((run.id, run) for run in await runs_by_id(work, made.keys() & superseded))
             made.update((run.id, run) for run in await _insert(work, seeds, now))
@@ -57,21 +31,13 @@ async def _dispatch(work: Work, dispatches: Sequence[Dispatch], owned: Owned, no
 dispatch = Operation(each(_dispatch), events=lambda dispatches, *_: [one.event_id for one in dispatches])
 
 
-async def _waiting(work: Work, event_ids: Sequence[int]) -> dict[int, _Head]:
+async def _waiting(work: Work, event_ids: Sequence[int]) -> dict[int, Head]:
     found = await work.rows(
         "SELECT id, company, kind, record_id, partition, bulk FROM pipeflow.events "
         "WHERE id = ANY(%s::bigint[]) AND status = 'stored'",
         list(event_ids),
     )
-    return {row[0]: _Head(*row) for row in found}
-
-
-def _seeds(head: _Head, runs: Iterable[NewRun]) -> list[_Seed]:
-    """Say what runs an event gets, one for each handler."""
-    return [
-        _Seed(head.event_id, handler, new.lane, head.company, head.kind, head.record_id, head.partition, head.bulk)
-        for handler, new in {new.handler: new for new in runs}.items()
-    ]
+    return {row[0]: Head(*row) for row in found}
 
 
 _OCCUPIED = """
@@ -88,7 +54,7 @@ LEFT JOIN json_to_recordset(%s::json) AS due(id bigint, due_at double precision)
 """
 
 
-async def _insert(work: Work, seeds: Sequence[_Seed], now: float) -> list[Run]:
+async def _insert(work: Work, seeds: Sequence[Seed], now: float) -> list[Run]:
     """Make runs at the end of their lanes."""
     if not seeds:
         return []
@@ -102,13 +68,13 @@ async def _insert(work: Work, seeds: Sequence[_Seed], now: float) -> list[Run]:
             occupied.add(seed.lane)
         if due_at is not None:
             due.append({"id": run_id, "due_at": now})
-        given.append({"id": run_id, **seed._asdict(), "priority": int(seed.priority)})
-        made.append(Run(run_id, *seed[:7], "pending", 0, due_at, None, seed.replay_of, now, None, int(seed.priority)))
+        given.append({"id": run_id, **seed._asdict()})
+        made.append(Run(run_id, *seed[:7], "pending", 0, due_at, None, seed.replay_of, now, None, seed.priority))
     await work.run(_INSERT, now, many(given), many(due))
     return made
 
 
-async def _supersede(work: Work, seeds: Sequence[_Seed], now: float) -> list[int]:
+async def _supersede(work: Work, seeds: Sequence[Seed], now: float) -> list[int]:
     """End the runs of older ticks that wait; give their ids."""
     superseded: list[int] = []
     for seed in seeds:
@@ -124,13 +90,7 @@ async def _supersede(work: Work, seeds: Sequence[_Seed], now: float) -> list[int
 
 
 async def _replay(work: Work, run_ids: Sequence[int], now: float) -> list[Run]:
-    old = {run.id: run for run in await runs_by_id(work, run_ids)}
-    found = [old[run_id] for run_id in dict.fromkeys(run_ids) if run_id in old]
-    seeds = [
-        _Seed(run.event_id, run.handler, run.lane, run.company, run.kind, run.record_id, run.partition, 0, run.id)
-        for run in found
-    ]
-    return await _insert(work, seeds, now)
+    return await _insert(work, seeds_again(run_ids, await runs_by_id(work, run_ids)), now)
 
 
 replay = Operation(each(_replay), runs=lambda run_ids, _: run_ids)

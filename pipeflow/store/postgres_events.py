@@ -11,7 +11,7 @@ from pipeflow.store.base import Dispatch, EventFilter, NewEvent, Owned, RecordSt
 from pipeflow.store.postgres_batches import Operation, Work, each
 from pipeflow.store.postgres_link import Connection, pairs, rows
 from pipeflow.store.postgres_rows import EVENT_COLUMNS, clean, event_of, joined, many, one, prefixed
-from pipeflow.store.rows import digest_of
+from pipeflow.store.sqlite_rows import digest_of
 
 MOST_BYTES_AT_ONCE = 8 * 1024 * 1024
 

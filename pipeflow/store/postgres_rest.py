@@ -16,7 +16,7 @@ from pipeflow.store.base import Account, Proof, Webhook, Write
 from pipeflow.store.postgres_batches import Operation, Work, each
 from pipeflow.store.postgres_link import Connection, Row, pairs, rows
 from pipeflow.store.postgres_rows import clean
-from pipeflow.store.rows import dumps
+from pipeflow.store.sqlite_rows import dumps
 
 
 # Memories ------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pipeflow.store.base import Attempt, Closing, Owned, Run
 from pipeflow.store.postgres_batches import Later, Operation, Work, each
 from pipeflow.store.postgres_link import Connection, rows
 from pipeflow.store.postgres_rows import ATTEMPT_COLUMNS, RUN_COLUMNS, attempt_of, many, prefixed, run_of
-from pipeflow.store.sqlite_runs import CRASHES_ALLOWED, DIED, DIED_TOO_OFTEN, ENDED
+from pipeflow.store.rules import CRASHES_ALLOWED, DIED, DIED_TOO_OFTEN, ENDED
 
 
 async def end_runs(work: Work, run_ids: Sequence[int], status: str, error: str | None, now: float) -> None:

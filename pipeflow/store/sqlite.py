@@ -31,11 +31,11 @@ from pipeflow.store.base import (
     Webhook,
     Write,
 )
-from pipeflow.store.checkpoint import Checkpointer
-from pipeflow.store.connection import connect, explain
-from pipeflow.store.migrate import migrate
-from pipeflow.store.owner import OwnerLock
-from pipeflow.store.threads import Many, Read, Reader, Writer
+from pipeflow.store.sqlite_checkpoint import Checkpointer
+from pipeflow.store.sqlite_connection import connect, explain
+from pipeflow.store.sqlite_migrate import migrate
+from pipeflow.store.sqlite_owner import OwnerLock
+from pipeflow.store.sqlite_threads import Many, Read, Reader, Writer
 
 PAGE = 500
 _NEWEST = 2**63 - 1

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeflow.store.base import PARTITIONS, Owned, Pause, Run
-from pipeflow.store.rows import array, one_json, partition_filter
 from pipeflow.store.sqlite_rest import many
+from pipeflow.store.sqlite_rows import array, one_json, partition_filter
 from pipeflow.store.sqlite_runs import advance, end_runs, runs_by_id
 
 

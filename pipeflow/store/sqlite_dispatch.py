@@ -5,39 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import NamedTuple
 
-from pipeflow.store.base import Dispatch, NewRun, Owned, Run
-from pipeflow.store.rows import array, bulk, one_json
+from pipeflow.store.base import Dispatch, Owned, Run
+from pipeflow.store.rules import SUPERSEDED, Head, Seed, seeds_again, seeds_of
 from pipeflow.store.sqlite_events import mark_dispatched
+from pipeflow.store.sqlite_rows import array, bulk, one_json
 from pipeflow.store.sqlite_runs import end_runs, runs_by_id
-
-SUPERSEDED = "superseded by a newer tick"
-
-
-class _Seed(NamedTuple):
-    """What a new run is made of."""
-
-    event_id: int
-    handler: str
-    lane: str | None
-    company: int
-    kind: str
-    record_id: str
-    partition: int
-    priority: int
-    replay_of: int | None = None
-
-
-class _Head(NamedTuple):
-    """What runs take over from their event."""
-
-    event_id: int
-    company: int
-    kind: str
-    record_id: str
-    partition: int
-    bulk: int
 
 
 def dispatch_many(db: sqlite3.Connection, calls: Sequence[tuple[Sequence[Dispatch], Owned, float]]) -> list[list[Run]]:
@@ -53,32 +26,24 @@ def _dispatch(db: sqlite3.Connection, dispatches: Sequence[Dispatch], owned: Own
     made: dict[int, Run] = {}
     for is_tick, group in groupby(mine, lambda pair: pair[0].kind == "job"):
         for part in ([pair] for pair in group) if is_tick else [list(group)]:
-            seeds = [seed for head, one in part for seed in _seeds(head, one.runs)]
+            seeds = [seed for head, one in part for seed in seeds_of(head, one.runs)]
             superseded = _supersede(db, seeds, now) if is_tick else ()
             made.update((run.id, run) for run in runs_by_id(db, made.keys() & superseded))
             made.update((run.id, run) for run in _insert(db, seeds, now))
     return list(made.values())
 
 
-def _waiting(db: sqlite3.Connection, event_ids: Sequence[int]) -> list[_Head]:
+def _waiting(db: sqlite3.Connection, event_ids: Sequence[int]) -> list[Head]:
     rows = one_json(
         db,
         "SELECT json_group_array(json_array(id, company, kind, record_id, partition, bulk)) FROM events NOT INDEXED "
         "WHERE id IN (SELECT value FROM json_each(?)) AND status = 'stored'",
         (array(event_ids),),
     )
-    return [_Head(*row) for row in rows]
+    return [Head(*row) for row in rows]
 
 
-def _seeds(head: _Head, runs: Iterable[NewRun]) -> list[_Seed]:
-    """Say what runs an event gets, one for each handler."""
-    return [
-        _Seed(head.event_id, handler, new.lane, head.company, head.kind, head.record_id, head.partition, head.bulk)
-        for handler, new in {new.handler: new for new in runs}.items()
-    ]
-
-
-def _insert(db: sqlite3.Connection, seeds: Sequence[_Seed], now: float) -> list[Run]:
+def _insert(db: sqlite3.Connection, seeds: Sequence[Seed], now: float) -> list[Run]:
     """Make runs at the end of their lanes."""
     if not seeds:
         return []
@@ -112,7 +77,7 @@ def _occupied(db: sqlite3.Connection, lanes: Iterable[str]) -> set[str | None]:
     )
 
 
-def _supersede(db: sqlite3.Connection, seeds: Sequence[_Seed], now: float) -> list[int]:
+def _supersede(db: sqlite3.Connection, seeds: Sequence[Seed], now: float) -> list[int]:
     """End the runs of older ticks that wait; give their ids."""
     superseded: list[int] = []
     for seed in seeds:
@@ -132,10 +97,4 @@ def replay_many(db: sqlite3.Connection, calls: Sequence[tuple[Sequence[int], flo
 
 
 def _replay(db: sqlite3.Connection, run_ids: Sequence[int], now: float) -> list[Run]:
-    old = {run.id: run for run in runs_by_id(db, run_ids)}
-    found = [old[run_id] for run_id in dict.fromkeys(run_ids) if run_id in old]
-    seeds = [
-        _Seed(run.event_id, run.handler, run.lane, run.company, run.kind, run.record_id, run.partition, 0, run.id)
-        for run in found
-    ]
-    return _insert(db, seeds, now)
+    return _insert(db, seeds_again(run_ids, runs_by_id(db, run_ids)), now)

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from pipeflow.store.base import PARTITIONS, Dispatch, EventFilter, NewEvent, Owned, RecordState, StoredEvent
-from pipeflow.store.rows import (
+from pipeflow.store.sqlite_rows import (
     EVENT_COLUMNS,
     MOST_ROWS,
     array,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeflow.store.base import Run, RunFilter
-from pipeflow.store.rows import RUN_COLUMNS, array, many_json, one_json, run_of
 from pipeflow.store.sqlite_rest import many
+from pipeflow.store.sqlite_rows import RUN_COLUMNS, array, many_json, one_json, run_of
 
 
 def run_conditions(wanted: RunFilter) -> tuple[list[str], dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import orjson
 
 from pipeflow.store.base import Account, Proof, Webhook, Write
-from pipeflow.store.rows import dumps
+from pipeflow.store.sqlite_rows import dumps
 
 T = TypeVar("T")
 

@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipeflow.store.base import PARTITIONS, Attempt, Closing, Owned, Run
-from pipeflow.store.rows import (
+from pipeflow.store.rules import CRASHES_ALLOWED, DIED, DIED_TOO_OFTEN, ENDED
+from pipeflow.store.sqlite_rows import (
     ATTEMPT_COLUMNS,
     RUN_COLUMNS,
     array,
@@ -28,11 +29,6 @@ from pipeflow.store.rows import (
     time_of,
     waits_in_lane,
 )
-
-CRASHES_ALLOWED = 3
-DIED = "the process died during this attempt"
-DIED_TOO_OFTEN = f"the process died {CRASHES_ALLOWED} times while only this run was executing"
-ENDED = ("succeeded", "skipped", "dead")
 
 
 def end_runs(db: sqlite3.Connection, run_ids: Sequence[int], status: str, error: str | None, now: float) -> None:

@@ -8,7 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from pipeflow.store import migrate, open_store
+from pipeflow.store import open_store, sqlite_migrate
 from tests.store.builders import add, new_event
 
 
@@ -17,30 +17,30 @@ def schema(db: sqlite3.Connection) -> list[tuple[str, str]]:
 
 
 def test_migrations_are_numbered_without_a_gap() -> None:
-    numbers = list(migrate.migrations())
+    numbers = list(sqlite_migrate.migrations())
     assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_each_migration_leaves_its_number(tmp_path: Path) -> None:
     db = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
-    migrate.migrate(db, "x.db")
+    sqlite_migrate.migrate(db, "x.db")
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    assert version == max(migrate.migrations())
+    assert version == max(sqlite_migrate.migrations())
     before = schema(db)
-    migrate.migrate(db, "x.db")
+    sqlite_migrate.migrate(db, "x.db")
     assert schema(db) == before
 
 
 async def test_each_older_schema_is_brought_up_to_date(tmp_path: Path) -> None:
     newest = sqlite3.connect(tmp_path / "newest.db", isolation_level=None)
-    migrate.migrate(newest, "newest.db")
-    for number in migrate.migrations():
+    sqlite_migrate.migrate(newest, "newest.db")
+    for number in sqlite_migrate.migrations():
         path = tmp_path / f"{number}.db"
         old = sqlite3.connect(path, isolation_level=None)
-        for older, sql in migrate.migrations().items():
+        for older, sql in sqlite_migrate.migrations().items():
             if older <= number:
                 old.executescript(sql)
-        old.execute(f"PRAGMA application_id = {migrate.APPLICATION_ID}")
+        old.execute(f"PRAGMA application_id = {sqlite_migrate.APPLICATION_ID}")
         old.execute(f"PRAGMA user_version = {number}")
         old.close()
         store = open_store(f"sqlite:///{path}")
@@ -58,15 +58,16 @@ def test_many_processes_may_open_an_empty_database_at_once(database_url: str) ->
 
 
 def test_migrations_are_found_inside_a_zip(tmp_path: Path) -> None:
-    package = Path(migrate.__file__).parents[1]
+    package = Path(sqlite_migrate.__file__).parents[1]
     with zipfile.ZipFile(tmp_path / "pipeflow.zip", "w") as archive:
         for path in package.rglob("*"):
             if path.suffix in (".py", ".sql") and "client" not in path.parts:
                 archive.write(path, path.relative_to(package.parent))
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from pipeflow.store import migrate; print(*migrate.migrations())"
+        "import sys; sys.path.insert(0, sys.argv[1]); "
+        "from pipeflow.store import sqlite_migrate; print(*sqlite_migrate.migrations())"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", code, tmp_path / "pipeflow.zip"], capture_output=True, text=True, check=False
     )
-    assert done.stdout.split() == [str(number) for number in migrate.migrations()], done.stderr
+    assert done.stdout.split() == [str(number) for number in sqlite_migrate.migrations()], done.stderr

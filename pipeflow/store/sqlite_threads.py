@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from pipeflow.errors import StoreError
-from pipeflow.store.connection import Link, explain, is_trouble
+from pipeflow.store.sqlite_connection import Link, explain, is_trouble
 
 Many = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
 """Carries out several operations of one sort in an open transaction, and gives a result for each."""

@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 
 from pipeflow.errors import StoreError
-from pipeflow.store.connection import Link
-from pipeflow.store.threads import Writer
+from pipeflow.store.sqlite_connection import Link
+from pipeflow.store.sqlite_threads import Writer
 
 EVERY = 0.25
 LONG_LOG = 8_000  # pages: 32 MB
