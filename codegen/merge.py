@@ -115,6 +115,8 @@ class Merger:
             "alias_of": alias_of,
             "deprecated": bool(newest.get("deprecated")) and retired is None,
         }
+        for wire, schema in self._override(line["id"]).get("added", {}).items():
+            line["parameters"].append(_parameter(generation, "json", wire, schema | {"required": False}))
         line["custom_fields"] = _custom_fields(generation, method, line["parameters"])
         line.update(self._outcome(line, line["response"], source))
         line["summary"] = self._summary(alias_of.partition(".")[2] if alias_of else op, line)

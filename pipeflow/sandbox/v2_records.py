@@ -118,7 +118,8 @@ def reading(kind: str, call: Call) -> Answer:
 def adding(kind: str, call: Call) -> Answer:
     """Add a record."""
     values = _read(call, kind, {})
-    if kind in ("person", "project", "task", "board") and not values.get("name", values.get("title")):
+    named = values.get("name", values.get("title")) or (values.get("first_name") and values.get("last_name"))
+    if kind in ("person", "project", "task", "board") and not named:
         raise invalid(f"{'name' if kind in ('person', 'board') else 'title'}: is required")
     record = call.company.add(kind, values, call.actor)
     return ok(Shape2(call.company).show(kind, record), status=201)

@@ -203,3 +203,9 @@ async def test_same_seed_makes_the_same_company() -> None:
     assert one.company.tables == two.company.tables
     assert set(one.company.custom_fields("deal")) == set(two.company.custom_fields("deal"))
     assert set(one.company.custom_fields("deal")) != set(other.company.custom_fields("deal"))
+
+
+async def test_person_is_named_whole_or_by_first_and_last_name(api: httpx.AsyncClient) -> None:
+    ann = (await api.post("/api/v2/persons", json={"first_name": "Ann", "last_name": "Lee"})).json()["data"]
+    assert ann["name"] == "Ann Lee"
+    assert (await api.post("/api/v2/persons", json={"first_name": "Ann"})).status_code == 400

@@ -65,6 +65,8 @@ class PersonsApi(Resource):
         job_title: str | Unset | None = UNSET,
         marketing_status: MarketingStatus | str | Unset | None = UNSET,
         custom_fields: CustomFields | Unset | None = UNSET,
+        first_name: str | Unset | None = UNSET,
+        last_name: str | Unset | None = UNSET,
     ) -> models.Person:
         """Add a person.
 
@@ -96,6 +98,8 @@ class PersonsApi(Resource):
                 "job_title": job_title,
                 "marketing_status": marketing_status,
                 "custom_fields": custom_fields,
+                "first_name": first_name,
+                "last_name": last_name,
             },
         )
 
