@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import re
 import socket
 import statistics
@@ -23,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 COMPANY = 4410021
 KEY = "a secret key for the bench and nothing else"
@@ -37,13 +39,20 @@ function request()
   sent = sent + 1
   local deal = tostring(sent %% 5000 + 1)
   local id = string.format("0f8e5c1a-4d1b-4a8e-%%04d-%%04d%%08d", round, number, sent)
-  return wrk.format(nil, nil, nil, table.concat({[==[%s]==], deal, [==[%s]==], id, [==[%s]==], deal, [==[%s]==]}))
+  local text = texts[sent %% #texts + 1]
+  return wrk.format(nil, nil, nil, table.concat({text[1], deal, text[2], id, text[3], deal, text[4]}))
 end
+texts = {%s}
 """
+TEXTS = 500
 
 
-def delivery() -> str:
-    """Write a delivery of about 3 KB, as a company with many custom fields gets them, with gaps for its ids."""
+def delivery(number: int = 0) -> str:
+    """Write a delivery of about 3 KB, as a company with many custom fields gets them, with gaps for its ids.
+
+    No two numbers give the same: a company's deals share their shape, not what stands in them.
+    """
+    chance = random.Random(number)
     meta = {
         "action": "change",
         "entity": "deal",
@@ -51,8 +60,8 @@ def delivery() -> str:
         "company_id": str(COMPANY),
         "user_id": "5521007",
         "id": "#META",
-        "correlation_id": "7c2d9b34-5a10-4f0e-8d4c-9e1b6a2f3c77",
-        "timestamp": "2026-11-03T09:41:22.057Z",
+        "correlation_id": str(UUID(int=chance.getrandbits(128))),
+        "timestamp": f"2026-11-03T09:41:22.{chance.randrange(1000):03}Z",
         "version": "2.0",
         "type": "general",
         "webhook_id": "770131",
@@ -63,17 +72,21 @@ def delivery() -> str:
         "host": "acme-1a2b3c.pipedrive.com",
         "permitted_user_ids": [str(5521001 + n) for n in range(40)],
     }
-    fields: dict[str, object] = {f"{n * 7919:040x}": None for n in range(1, 26)}
-    fields |= {f"{n * 104729:040x}": {"type": "monetary", "value": 1200 + n, "currency": "EUR"} for n in range(1, 6)}
+    keys = random.Random(COMPANY)
+    fields: dict[str, object] = {f"{keys.getrandbits(160):040x}": None for _ in range(22)}
+    for kind in ("monetary", "varchar", "enum"):
+        for _ in range(3):
+            value = chance.randrange(100_000) if kind != "varchar" else f"{chance.getrandbits(64):x}"
+            fields[f"{keys.getrandbits(160):040x}"] = {"type": kind, "value": value}
     data = {
         "id": "#NUMBER",
-        "title": "Forty chairs for the new office",
+        "title": f"{chance.randrange(100)} chairs for office {chance.getrandbits(32):x}",
         "owner_id": 5521007,
-        "person_id": 812,
-        "org_id": 77,
+        "person_id": chance.randrange(5000),
+        "org_id": chance.randrange(2000),
         "stage_id": 3,
         "pipeline_id": 1,
-        "value": 12400,
+        "value": chance.randrange(100_000),
         "currency": "EUR",
         "status": "open",
         "add_time": "2026-10-01T08:00:00Z",
@@ -214,7 +227,10 @@ def compare(rounds: int, seconds: float, connections: int, postgres: bool, slowe
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         script = folder / "deliveries.lua"
-        script.write_text(SCRIPT % tuple(re.split("#META|#DEAL", delivery())))
+        parts = (re.split("#META|#DEAL", delivery(number)) for number in range(TEXTS))
+        script.write_text(
+            SCRIPT % ", ".join("{" + ", ".join(f"[==[{part}]==]" for part in four) + "}" for four in parts)
+        )
         url = stack.enter_context(database(folder, postgres))
         disk = slow_disk(folder, slower)
         ports = {which: stack.enter_context(server(which, url, disk)) for which in ("bare", "ours")}

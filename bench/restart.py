@@ -41,7 +41,7 @@ def fill(path: Path, number: int) -> None:
             "'updated', 'delivery', 'dispatched', i % 64, 0, 300, i, i, i, 'm' || i, '5521007', i, "
             "'[\"deal.updated\"]' FROM n"
         )
-        db.execute(f"INSERT INTO bodies {span} SELECT i, CAST('{BODY}' AS BLOB) FROM n")
+        db.execute(f"INSERT INTO bodies (id, packed) {span} SELECT i, CAST('{BODY}' AS BLOB) FROM n")
         db.execute(
             "INSERT INTO runs (id, event_id, handler, lane, company, kind, record_id, partition, status, due_at, "
             f"created_at, priority) {span} SELECT i, i, 'no_op', 'no_op|{COMPANY}|deal|' || "

@@ -152,7 +152,7 @@ def fill_history(path: Path, number: int) -> None:
             "CAST(abs(random()) % 1000000 AS TEXT), 'updated', 'delivery', 'dispatched', i % 64, 0, 300, i, i, i, "
             "lower(hex(randomblob(18))), '5521007', i, '[\"deal.updated\"]' FROM n"
         )
-        db.execute(f"INSERT INTO bodies {span} SELECT i, zeroblob(300) FROM n")
+        db.execute(f"INSERT INTO bodies (id, packed) {span} SELECT i, zeroblob(300) FROM n")
         db.execute(
             "INSERT INTO runs (id, event_id, handler, lane, company, kind, record_id, partition, status, attempts, "
             "created_at, finished_at, priority, tries) "

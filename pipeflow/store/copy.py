@@ -41,7 +41,7 @@ TABLES = (
 )
 _ORDERED_BY = {
     "events": "id",
-    "bodies": "event_id",
+    "bodies": "id",
     "runs": "id",
     "attempts": "run_id, number",
 }

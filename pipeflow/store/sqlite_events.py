@@ -7,11 +7,12 @@ Functions named `…_many` carry out several callers' operations in the writer's
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import orjson
 
+from pipeflow.store import bodies
 from pipeflow.store.base import PARTITIONS, Dispatch, EventFilter, NewEvent, Owned, RecordState, StoredEvent
 from pipeflow.store.sqlite_rows import (
     EVENT_COLUMNS,
@@ -32,8 +33,13 @@ from pipeflow.store.sqlite_rows import (
 MOST_BYTES_AT_ONCE = 8 * 1024 * 1024
 
 RecordKey = tuple[int, str, str]
+Pack = tuple[range, bytes]
 
-_INSERT = f"INSERT INTO incoming (id, digest, {', '.join(NewEvent._fields)}) SELECT * FROM {{rows}}"
+_RAW = NewEvent._fields.index("raw")
+_FIELDS = [name for name in NewEvent._fields if name != "raw"]
+_INSERT = (
+    f"INSERT INTO incoming (id, digest, {', '.join(_FIELDS)}, size, body_id, entries, packed) SELECT * FROM {{rows}}"
+)
 
 
 class Adder:
@@ -62,29 +68,54 @@ class Adder:
         return [[next(answers) for _ in call] for call in calls]
 
     def _add(self, db: sqlite3.Connection, events: Sequence[NewEvent]) -> list[int | None]:
+        packs = [(together, bodies.pack([events[n].raw for n in together])) for together in _packs(events)]
         before = db.total_changes
-        first = self._insert(db, events)
+        first = self._insert(db, events, packs)
         self._next_id = first + len(events)
         ids: list[int | None] = list(range(first, self._next_id))
-        if db.total_changes - before == _CHANGES * len(events):
+        if db.total_changes - before == len(events) + _CHANGES * len(packs):
             return ids
         stored = set(one_json(db, "SELECT json_group_array(id) FROM events WHERE id >= ?", (first,)))
         return [event_id if event_id in stored else None for event_id in ids]
 
-    def _insert(self, db: sqlite3.Connection, events: Sequence[NewEvent]) -> int:
+    def _insert(self, db: sqlite3.Connection, events: Sequence[NewEvent], packs: Sequence[Pack]) -> int:
         first = self._next_id or _free_id(db)
         try:
-            bulk(db, _INSERT, [_row(event_id, event) for event_id, event in enumerate(events, first)])
+            bulk(db, _INSERT, list(_rows(first, events, packs)))
         except sqlite3.IntegrityError:
             free = _free_id(db)
             if free == first:
                 raise
             first = free
-            bulk(db, _INSERT, [_row(event_id, event) for event_id, event in enumerate(events, first)])
+            bulk(db, _INSERT, list(_rows(first, events, packs)))
         return first
 
 
-_CHANGES = 3  # rows that a new event changes: itself, its body, the counter
+_CHANGES = 2  # rows that a pack changes beside those of its events: itself, the counter
+
+
+def _packs(events: Sequence[NewEvent]) -> Iterator[range]:
+    """Say which events share a pack; never some that two statements store."""
+    for start in range(0, len(events), MOST_ROWS):
+        sizes = [len(event.raw) for event in events[start : start + MOST_ROWS]]
+        yield from (range(start + one.start, start + one.stop) for one in bodies.groups(sizes))
+
+
+def _rows(first: int, events: Sequence[NewEvent], packs: Sequence[Pack]) -> Iterator[tuple[Any, ...]]:
+    for together, packed in packs:
+        ids, raws = range(first + together.start, first + together.stop), [events[n].raw for n in together]
+        for event_id, n in zip(ids, together, strict=True):
+            event = events[n]
+            brought = (bodies.entries(ids, raws), packed) if n == together[-1] else (None, None)
+            yield (
+                event_id,
+                digest_of(event.company, event.key),
+                *event[:_RAW],
+                *event[_RAW + 1 :],
+                len(event.raw),
+                ids[0],
+                *brought,
+            )
 
 
 def _free_id(db: sqlite3.Connection) -> int:
@@ -137,10 +168,6 @@ def _key(event: NewEvent) -> RecordKey:
     return event.company, event.kind, event.record_id
 
 
-def _row(event_id: int, event: NewEvent) -> tuple[Any, ...]:
-    return event_id, digest_of(event.company, event.key), *event
-
-
 def undispatched(
     db: sqlite3.Connection, owned: Owned, limit: int, after: int, without: Collection[int]
 ) -> list[StoredEvent]:
@@ -161,16 +188,16 @@ def _with_bodies(db: sqlite3.Connection, rows: list[list[Any]]) -> list[StoredEv
     rows = rows[: _that_fit(rows)]
     if not rows:
         return []
-    ids, joined = db.execute(
-        "SELECT json_group_array(json_array(event_id, length(raw))), "
-        "CAST(group_concat(CAST(raw AS TEXT), '') AS BLOB) FROM bodies "
-        "WHERE event_id IN (SELECT value FROM json_each(?))",
-        (array(row[0] for row in rows),),
-    ).fetchone()
-    found = orjson.loads(ids)
-    bodies = split(joined or b"", (size for _, size in found))
-    raws = {event_id: raw for (event_id, _), raw in zip(found, bodies, strict=True)}
+    wanted = {row[0] for row in rows}
+    raws = dict(one for found in _packs_of(db, rows) for one in bodies.unpack(*found, wanted))
     return [event_of(row, raws.get(row[0], b"")) for row in rows]
+
+
+def _packs_of(db: sqlite3.Connection, rows: list[list[Any]]) -> list[tuple[int, str | None, bytes]]:
+    return db.execute(
+        "SELECT id, entries, packed FROM bodies WHERE id IN (SELECT value FROM json_each(?))",
+        (array({row[-2] for row in rows}),),
+    ).fetchall()
 
 
 def _that_fit(rows: list[list[Any]]) -> int:

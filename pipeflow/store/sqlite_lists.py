@@ -134,11 +134,22 @@ def purge_many(db: sqlite3.Connection, event_ids: Sequence[int], before: float, 
         ("attempts", "run_id", run_ids),
         ("writes", "run_id", run_ids),
         ("runs", "id", run_ids),
-        ("bodies", "event_id", events),
-        ("events", "id", events),
     ):
         db.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", (ids,))
+    _delete_events(db, events)
     db.execute(
         "UPDATE counters SET events = events - ?, purged_event_id = max(purged_event_id, ?)", (len(gone), max(gone))
     )
     return len(gone)
+
+
+def _delete_events(db: sqlite3.Connection, events: str) -> None:
+    """Delete events, and each pack of bodies with the last of its events."""
+    among = "WHERE id IN (SELECT value FROM json_each(?))"
+    packs = one_json(db, f"SELECT json_group_array(DISTINCT coalesce(body_id, id)) FROM events {among}", (events,))
+    db.execute(f"DELETE FROM events {among}", (events,))
+    db.execute(
+        f"DELETE FROM bodies {among} AND NOT EXISTS (SELECT 1 FROM json_each(coalesce(entries, '[]')) AS entry "
+        "JOIN events ON events.id = json_extract(entry.value, '$[0]'))",
+        (array(packs),),
+    )

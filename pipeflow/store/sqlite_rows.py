@@ -100,7 +100,7 @@ EVENT_COLUMNS = (
     + time_columns("update_time")
     + ", actor_id, bulk, stale, status, "
     + time_columns("dispatched_at")
-    + ", cause_run_id, json(chain), size"
+    + ", cause_run_id, json(chain), coalesce(body_id, id), size"
 )
 
 RUN_COLUMNS = (
