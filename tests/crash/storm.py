@@ -207,9 +207,10 @@ async def storm(folder: Path, *, kills: int, deliveries: int, seed: int) -> Find
             await asyncio.to_thread(_end, product, signal.SIGTERM if number % 5 == 4 else signal.SIGKILL)
             await asyncio.to_thread(product.start)
         await sending
-        await _quiet(product)
+        url = f"sqlite:///{folder / 'pipeflow.db'}"
+        await until_quiet(url)
         product.stop()
-        return await check(f"sqlite:///{folder / 'pipeflow.db'}", sender.acknowledged, product.journal, kills)
+        return await check(url, sender.acknowledged, product.journal, kills)
     finally:
         if product.process and product.process.poll() is None:
             product.kill()
@@ -222,9 +223,9 @@ def _end(product: Product, number: int) -> None:
     product.process.wait(timeout=60)
 
 
-async def _quiet(product: StormProduct) -> None:
+async def until_quiet(database_url: str) -> None:
     """Wait until nothing is left to do, or nothing moves any more."""
-    store = open_store(f"sqlite:///{product.folder / 'pipeflow.db'}")
+    store = open_store(database_url)
     await store.open()
     left, moved_at = -1, time.monotonic()
     try:
@@ -238,6 +239,15 @@ async def _quiet(product: StormProduct) -> None:
         await store.close()
 
 
+def report(found: Findings, took: float) -> bool:
+    """Print what was found; True where something is wrong."""
+    print(f"{found.acknowledged:,} acknowledged, {found.runs:,} runs, {found.ends} ends in {took:.0f} s")
+    print(f"trouble: {found.trouble() or 'none'}")
+    for name in found.trouble():
+        print(f"  {name}: {getattr(found, name)[:5]}")
+    return bool(found.trouble())
+
+
 def main() -> None:
     """Run the long form and say what was found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -248,12 +258,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
         found = asyncio.run(storm(Path(folder), kills=asked.kills, deliveries=asked.deliveries, seed=asked.seed))
-        took = time.monotonic() - began
-        print(f"{found.acknowledged:,} acknowledged, {found.runs:,} runs, {found.ends} ends in {took:.0f} s")
-        print(f"trouble: {found.trouble() or 'none'}")
-        for name in found.trouble():
-            print(f"  {name}: {getattr(found, name)[:5]}")
-    sys.exit(bool(found.trouble()))
+        sys.exit(report(found, time.monotonic() - began))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ PROCESS = Path(__file__).with_name("postgres_process.py")
 RECORDS = 25
 STUCK_SECONDS = 25.0
 """15 s are promised after the last kill; the rest is for a busy machine."""
-PATIENCE = 3600
+PATIENCE = 120
 """Seconds for the webs to make all their deliveries."""
 
 
@@ -181,31 +181,3 @@ def test_database_that_crashes_and_comes_back_is_worked_on(server: Postgres, pro
     wait_until_done(processes.url)
     check(processes.url, processes.acknowledged)
     assert len(processes.acknowledged) == 600
-
-
-@pytest.mark.long
-def test_two_hundred_kills_and_five_stops_in_a_hundred_thousand_deliveries(
-    request: pytest.FixtureRequest, server: Postgres, processes: Processes
-) -> None:
-    if "long" not in request.config.getoption("-m"):
-        pytest.skip("an hour: pytest -m long tests/crash/test_postgres_kill.py")
-    chance = random.Random(11)
-    for _ in range(3):
-        processes.add_worker()
-    for _ in range(2):
-        processes.add_web(50_000)
-    for number in range(200):
-        time.sleep(chance.uniform(1, 12))
-        if number % 10 == 9:
-            processes.kill_web()
-            processes.add_web(5_000)
-        else:
-            processes.kill_worker(chance.randrange(3))
-            processes.add_worker()
-        if number % 40 == 39:
-            server.end_at_once()
-            time.sleep(60)
-            server.start_again()
-    processes.finish_webs()
-    wait_until_done(processes.url)
-    check(processes.url, processes.acknowledged)

@@ -97,13 +97,15 @@ class Product:
 
     @property
     def environment(self) -> dict[str, str]:
-        return clean_environment(
-            PIPEDRIVE_API_URL=self.pipedrive.url,
-            PIPEDRIVE_API_TOKEN=self.pipedrive.token,
-            PIPEFLOW_PUBLIC_URL=f"http://127.0.0.1:{self.port}",
-            PIPEFLOW_PORT=str(self.port),
-            PIPEFLOW_RETRY_DELAYS="0.2,0.2,0.2",
-            **self.more,
+        return (
+            clean_environment(
+                PIPEDRIVE_API_URL=self.pipedrive.url,
+                PIPEDRIVE_API_TOKEN=self.pipedrive.token,
+                PIPEFLOW_PUBLIC_URL=f"http://127.0.0.1:{self.port}",
+                PIPEFLOW_PORT=str(self.port),
+                PIPEFLOW_RETRY_DELAYS="0.2,0.2,0.2",
+            )
+            | self.more
         )
 
     @property
