@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -256,6 +258,18 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
         if name != "platform_port":
             rows.append((_variable(name), _shown(name, getattr(settings, name)), info.description or ""))
     return rows
+
+
+def misspelt() -> list[str]:
+    """Say which PIPEFLOW_ variables of the environment and `.env` are no settings, and what they may be meant to be."""
+    known = {variable for field in Settings.model_fields for variable in _variables(field)}
+    given = {name.upper() for name in (*os.environ, *dotenv_values(".env")) if name.upper().startswith("PIPEFLOW_")}
+    return [f"{name} is no setting, so it has no effect.{_meant(name, known)}" for name in sorted(given - known)]
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]}?" if close else " `pipeflow doctor` lists those there are."
 
 
 def _shown(name: str, value: Any) -> str:

@@ -27,12 +27,13 @@ def doctor(
     """
     from pipeflow.cli.compose import run_async, settings_trouble
     from pipeflow.cli.output import print_table, say
-    from pipeflow.settings import describe
+    from pipeflow.settings import describe, misspelt
 
     settings, wrong = _read_settings(of_sandbox)
     has_store = not wrong
     say("Settings")
     print_table(("variable", "value", "meaning"), describe(settings), empty="")
+    wrong += misspelt()
     wrong += [] if of_sandbox else settings_trouble(settings)
     wrong += _look_at_several_machines(settings)
     wrong += _look_at_recipes(recipes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeflow.cli.options import AsJson, HandlerName, Limit, OfSandbox, Since, check_status, listing
+from pipeflow.cli.options import AsJson, HandlerName, Id, Limit, OfSandbox, Since, check_status, listing
 
 if TYPE_CHECKING:
     from pipeflow.store.base import EventFilter, Store, StoredEvent
@@ -69,7 +69,7 @@ def events(
 
 
 @app.command("show", hidden=True)
-def show(ctx: typer.Context, event_id: int, as_json: AsJson = False, of_sandbox: OfSandbox = False) -> None:
+def show(ctx: typer.Context, event_id: Id, as_json: AsJson = False, of_sandbox: OfSandbox = False) -> None:
     """Show one event in full: its payload, what changed, and its runs."""
     from pipeflow.cli.compose import opened_store, run_async
     from pipeflow.cli.output import print_json
@@ -97,7 +97,7 @@ def show(ctx: typer.Context, event_id: int, as_json: AsJson = False, of_sandbox:
 
 @app.command("export")
 def export(
-    event_id: Annotated[int, typer.Argument(metavar="ID", show_default=False)],
+    event_id: Id,
     to: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there instead of printing it.")] = None,
     of_sandbox: OfSandbox = False,
 ) -> None:

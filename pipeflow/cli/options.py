@@ -13,6 +13,7 @@ Limit = Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")]
 Since = Annotated[str | None, typer.Option(metavar="TIME", help="Only newer ones: 90s, 2h, 3d or an ISO time.")]
 Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only older ones, as for --since.")]
 HandlerName = Annotated[str | None, typer.Option("--handler", metavar="NAME", help="Only of this handler or job.")]
+Id = Annotated[int, typer.Argument(metavar="ID", max=2**63 - 1, show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -29,7 +30,12 @@ class ListingGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Take a number for the id of one to show."""
-        return super().resolve_command(ctx, ["show", *args] if args[0].isdigit() else args)
+        if args[0].isdigit():
+            return super().resolve_command(ctx, ["show", *args])
+        if self.get_command(ctx, args[0]) is None:
+            known = ", ".join(name for name in self.list_commands(ctx) if name != "show")
+            ctx.fail(f"{args[0]!r} is no id, which is a number{f', nor one of {known}' if known else ''}.")
+        return super().resolve_command(ctx, args)
 
 
 def listing(help_text: str) -> typer.Typer:

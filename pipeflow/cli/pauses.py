@@ -9,7 +9,7 @@ import typer
 from pipeflow.cli.options import AsJson, OfSandbox
 
 if TYPE_CHECKING:
-    from pipeflow.store.base import Pause, Store
+    from pipeflow.store.base import Pause, RunFilter, Store
 
 Company = Annotated[int | None, typer.Option(metavar="ID", help="The company; needed where several are connected.")]
 Reason = Annotated[str, typer.Option(help="Shown beside it.")]
@@ -114,14 +114,22 @@ def _pause(wanted: Pause, of_sandbox: bool) -> None:
     from pipeflow.cli.compose import opened_store, run_async
     from pipeflow.cli.output import say
 
-    async def work() -> Pause:
+    async def work() -> tuple[Pause, bool]:
         async with opened_store(of_sandbox) as store:
             exact = await _exact(store, wanted)
             await store.pause(replace(exact, paused_at=time.time()))
-            return exact
+            return exact, exact.what == "handler" and not await store.runs(_one_run_of(exact.handler))
 
-    paused = run_async(work())
+    paused, is_new = run_async(work())
     say(f"{told(paused)} is paused: what arrives is stored, runs under way end, others wait for `pipeflow resume`.")
+    if is_new:
+        say("It has never run here; `pipeflow doctor` lists the handlers there are.")
+
+
+def _one_run_of(handler: str) -> RunFilter:
+    from pipeflow.store.base import RunFilter
+
+    return RunFilter(limit=1, handler=handler, include_skipped=True)
 
 
 def _resume(wanted: Pause, of_sandbox: bool) -> None:
@@ -144,9 +152,12 @@ async def _exact(store: Store, wanted: Pause) -> Pause:
     from dataclasses import replace
 
     from pipeflow.errors import ConfigError
+    from pipeflow.naming import NOUNS
 
     if wanted.what == "handler":
         return wanted
+    if wanted.what == "record" and wanted.kind not in NOUNS:
+        raise ConfigError(f"There are no records of the kind {wanted.kind}: write {', '.join(NOUNS)}.")
     known = sorted({account.company for account in await store.accounts()})
     if wanted.company in known:
         return wanted

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeflow.cli import steering
-from pipeflow.cli.options import AsJson, HandlerName, Limit, OfSandbox, Since, Until, check_status, listing
+from pipeflow.cli.options import AsJson, HandlerName, Id, Limit, OfSandbox, Since, Until, check_status, listing
 
 if TYPE_CHECKING:
     from pipeflow.store.base import Run
@@ -91,7 +91,7 @@ def runs(
 
 
 @app.command("show", hidden=True)
-def show(ctx: typer.Context, run_id: int, as_json: AsJson = False, of_sandbox: OfSandbox = False) -> None:
+def show(ctx: typer.Context, run_id: Id, as_json: AsJson = False, of_sandbox: OfSandbox = False) -> None:
     """Show one run in full, with its attempts."""
     from pipeflow.cli.compose import opened_store, run_async
     from pipeflow.cli.output import print_json

@@ -76,6 +76,7 @@ def dry(plan: Plan) -> Plan:
 def run_plan(plan: Plan) -> None:
     """Run until the user ends it. Raises ConfigError, StoreError or ClientError where it cannot start."""
     from pipeflow.registry import load
+    from pipeflow.settings import misspelt
 
     settings = load_settings(plan.sandbox, **plan.listen)
     if not plan.sandbox:
@@ -89,6 +90,8 @@ def run_plan(plan: Plan) -> None:
         raise ConfigError("--sandbox is one process with everything; leave --only away.")
     registry = load(plan.recipes)
     set_up_logging(as_json=wants_json(settings.log_format))
+    for sentence in misspelt():
+        log.warning(sentence)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_run(plan, settings, registry))
 

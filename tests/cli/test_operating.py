@@ -155,6 +155,12 @@ def test_pausing_an_unknown_company_names_those_that_are_connected(history: Hist
     assert str(COMPANY) in str(pipeflow("pause", "account", "99").exception)
 
 
+def test_pausing_what_nobody_knows_is_refused_or_said(history: History, pipeflow: Pipeflow) -> None:
+    assert "no records of the kind dael" in str(pipeflow("pause", "record", "dael", "5").exception)
+    assert "It has never run here" in pipeflow("pause", "handler", "late.anwser").output
+    assert "never" not in pipeflow("pause", "handler", "late.answer").output
+
+
 # Replaying --------------------------------------------------------------------------------------------------------
 def replayed(listed: Listed) -> list[int]:
     return sorted(run["replay_of"] for run in listed("runs", "--limit", "0") if run["replay_of"])

@@ -7,6 +7,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from pipeflow.store import open_store
 from pipeflow.store.base import Account
 
@@ -136,3 +138,22 @@ def test_migrating_beside_a_sandbox_makes_no_store_that_would_hide_it(command: C
     command("migrate", PIPEFLOW_DATABASE_URL="sqlite:///.sandbox/pipeflow.db")
     assert "sqlite:///.sandbox/pipeflow.db is up to date" in command("migrate").stdout
     assert not (folder / "pipeflow.db").exists()
+
+
+def test_a_misspelt_setting_is_named_with_the_one_that_was_meant(
+    command: Command, start: Callable[..., Running], recipe: Callable[[str], Path], folder: Path
+) -> None:
+    recipe(FINE)
+    (folder / ".env").write_text("PIPEFLOW_RETENTIN_DAYS=3\n")
+    meant = "PIPEFLOW_RETENTIN_DAYS is no setting, so it has no effect. Did you mean PIPEFLOW_RETENTION_DAYS?"
+    assert meant in command("doctor", "--sandbox").stdout.replace("\n", " ")
+    start("recipes", "--sandbox", "--rate", "0").wait_for("PIPEFLOW_RETENTION_DAYS?")
+
+
+@pytest.mark.parametrize("what", ["runs", "events"])
+@pytest.mark.parametrize("wrong", ["abc", "9" * 20])
+def test_what_is_no_id_is_refused_as_wrong_usage(command: Command, what: str, wrong: str) -> None:
+    done = command(what, wrong)
+    assert done.returncode == 2
+    assert "is no id" in done.stderr or "Invalid value for 'ID'" in done.stderr
+    assert "Traceback" not in done.stderr
