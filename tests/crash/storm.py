@@ -18,7 +18,7 @@ import tempfile
 import time
 from base64 import b64encode
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeflow.store import open_store
@@ -115,7 +115,7 @@ class Sender:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the checker found; everything but the first three must be nothing."""
+    """What the checker found: nothing but the first three, and after how many seconds a new process ran a handler."""
 
     acknowledged: int
     runs: int
@@ -126,6 +126,7 @@ class Findings:
     stuck: list[int]
     out_of_order: list[str]
     started_again: list[int]
+    first_handlers: tuple[float, ...] = ()
 
     def trouble(self) -> dict[str, int]:
         """Count what must not be."""
@@ -172,7 +173,7 @@ def _unhandled(
 def _out_of_order(journal: list[list[str]]) -> list[str]:
     newest: dict[tuple[str, str], int] = defaultdict(int)
     wrong = []
-    for what, run_id, handler, record, seq, _ in journal:
+    for what, run_id, handler, record, seq, *_ in journal:
         if what != "start":
             continue
         if int(seq) < newest[handler, record]:
@@ -202,19 +203,33 @@ async def storm(folder: Path, *, kills: int, deliveries: int, seed: int) -> Find
         company = int(fake.call("GET", "/v1/users/me")["company_id"])
         sender = Sender(product.port, company, seed)
         sending = asyncio.create_task(sender.send(deliveries))
+        starts: dict[str, float] = {}
         for number in range(kills):
             await asyncio.sleep(chance.uniform(0.05, 1.2))
             await asyncio.to_thread(_end, product, signal.SIGTERM if number % 5 == 4 else signal.SIGKILL)
+            starting = time.time()
             await asyncio.to_thread(product.start)
+            assert product.process
+            starts[str(product.process.pid)] = starting
         await sending
         url = f"sqlite:///{folder / 'pipeflow.db'}"
         await until_quiet(url)
         product.stop()
-        return await check(url, sender.acknowledged, product.journal, kills)
+        found = await check(url, sender.acknowledged, product.journal, kills)
+        return replace(found, first_handlers=_first_handlers(product.journal, starts))
     finally:
         if product.process and product.process.poll() is None:
             product.kill()
         fake.stop()
+
+
+def _first_handlers(journal: list[list[str]], starts: dict[str, float]) -> tuple[float, ...]:
+    """Say how long after the start of a process its first handler started, for those that lived to see it."""
+    seen: dict[str, float] = {}
+    for what, *_, pid, moment in journal:
+        if what == "start" and pid in starts:
+            seen.setdefault(pid, float(moment) - starts[pid])
+    return tuple(sorted(seen.values()))
 
 
 def _end(product: Product, number: int) -> None:
@@ -242,6 +257,8 @@ async def until_quiet(database_url: str) -> None:
 def report(found: Findings, took: float) -> bool:
     """Print what was found; True where something is wrong."""
     print(f"{found.acknowledged:,} acknowledged, {found.runs:,} runs, {found.ends} ends in {took:.0f} s")
+    if waits := found.first_handlers:
+        print(f"first handler of a new process after {waits[len(waits) // 2]:.2f} s, at most {waits[-1]:.2f} s")
     print(f"trouble: {found.trouble() or 'none'}")
     for name in found.trouble():
         print(f"  {name}: {getattr(found, name)[:5]}")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import time
 
 from pipeflow import Event, Run, on
 
@@ -14,7 +15,7 @@ _FILE = os.open(os.environ["CRASH_JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CR
 
 def tell(what: str, event: Event, run: Run) -> None:  # type: ignore[type-arg]
     seq = json.loads(event.raw)["data"]["value"]
-    os.write(_FILE, f"{what} {run.id} {run.handler} {event.record_id} {seq} {os.getpid()}\n".encode())
+    os.write(_FILE, f"{what} {run.id} {run.handler} {event.record_id} {seq} {os.getpid()} {time.time()}\n".encode())
 
 
 @on("deal.updated")
