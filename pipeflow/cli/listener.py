@@ -1,4 +1,4 @@
-"""The listening socket and the server behind it: uvicorn, started and stopped by us. Imports errors only."""
+"""The listening socket and the server behind it: uvicorn, started and stopped by us. Imports errors and web."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 import gc
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
 
 import uvicorn
 
 from pipeflow.errors import ConfigError
+from pipeflow.web.app import App
+from pipeflow.web.protocol import delivery_protocol
 
 CLOSING_SECONDS = 5
 
@@ -51,7 +52,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def serving(app: Callable[..., Any], listening: socket.socket) -> AsyncIterator[None]:
+async def serving(app: App, listening: socket.socket) -> AsyncIterator[None]:
     """Serve `app` inside the block; on leaving it, finish the requests under way and close."""
     server = _Server(uvicorn_config(app))
     task = asyncio.create_task(server.serve(sockets=[listening]), name="listener")
@@ -66,11 +67,11 @@ async def serving(app: Callable[..., Any], listening: socket.socket) -> AsyncIte
             await task
 
 
-def uvicorn_config(app: Callable[..., Any] | str, **more: Any) -> uvicorn.Config:
+def uvicorn_config(app: App) -> uvicorn.Config:
     """Give the settings of the server: nothing in it that a delivery would have to pay for."""
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=delivery_protocol(app.receiver),
         interface="asgi3",
         ws="none",
         lifespan="off",
@@ -80,7 +81,6 @@ def uvicorn_config(app: Callable[..., Any] | str, **more: Any) -> uvicorn.Config
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=CLOSING_SECONDS,
-        **more,
     )
 
 

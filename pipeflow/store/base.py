@@ -373,7 +373,7 @@ class Store(Protocol):
         """Call `callback` on the loop after each commit, here or elsewhere, that gave the worker something to do."""
 
     # Events -------------------------------------------------------------------------------------------------------
-    async def add_events(self, events: Sequence[NewEvent]) -> list[int | None]:
+    def add_events(self, events: Sequence[NewEvent]) -> Awaitable[list[int | None]]:
         """Store events and say their ids; None for one known already (same company and key).
 
         A `poll` event is stored only where nothing as new is known of its record, in the same statement.

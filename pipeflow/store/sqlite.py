@@ -181,10 +181,9 @@ class SQLiteStore:
         return self._running().lists.submit(do, arguments)
 
     # Events ---------------------------------------------------------------------------------------------------------
-    async def add_events(self, events: Sequence[NewEvent]) -> list[int | None]:
+    def add_events(self, events: Sequence[NewEvent]) -> asyncio.Future[list[int | None]]:
         """Store events and say their ids; None for one known already."""
-        ids: list[int | None] = await self._write(self._add, events, wakes=True)
-        return ids
+        return self._write(self._add, events, wakes=True)
 
     async def undispatched(
         self, owned: Owned, *, limit: int, after: int = 0, without: Collection[int] = ()

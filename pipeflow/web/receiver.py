@@ -28,6 +28,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 PREFIX = "/webhooks/"
+_PREFIX = PREFIX.encode()
 BODY_LIMIT = 1024 * 1024
 COMPANIES_FRESH_FOR = 60.0
 MISS_PAUSE = 1.0
@@ -127,7 +128,7 @@ class Receiver:
             self.counters["gone"] += 1
             return
         except (WebhookError, StoreUnavailable) as error:
-            start, body = self._refuse(scope, error)
+            start, body = self.refusal(scope["path"][len(PREFIX) :], error)
             if isinstance(error, BadCredentials):
                 await self._alarm(scope["path"][len(PREFIX) :])
         else:
@@ -148,11 +149,40 @@ class Receiver:
         raw = message.get("body", b"")
         if len(raw) > BODY_LIMIT or message.get("more_body", False) or message["type"] == "http.disconnect":
             raw = await _read_on(message, receive)
-        head = read_delivery(raw, company.id, now)
-        if head.claimed_company is not None and head.claimed_company != company.id:
+        event, stored = self.take(company.id, raw)
+        (event_id,) = await stored
+        self.note(event, event_id)
+
+    def known_sender(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> int | None:
+        """Give the company of a request that is a delivery beyond doubt, as its headers alone show; else None."""
+        if not url.startswith(_PREFIX):
+            return None
+        company = self._companies.remembered(url[len(PREFIX) :].decode("latin-1"), self._clock())
+        if company is None:
+            return None
+        is_known = is_json = is_short = False
+        for name, value in headers:
+            if name == b"authorization":
+                is_known = any(compare_digest(accepted, value) for accepted in company.accepted)
+            elif name == b"content-type":
+                is_json = value == b"application/json" or _is_json(value)
+            elif name == b"content-length":
+                is_short = len(value) < 7
+            elif name == b"transfer-encoding":
+                return None
+        return company.id if is_known and is_json and is_short else None
+
+    def take(self, company: int, raw: bytes) -> tuple[NewEvent, Awaitable[list[int | None]]]:
+        """Begin to store a delivery of a company that has proven who it is; `note` what comes of it.
+
+        Raises WebhookError where the delivery says that it is another's, StoreUnavailable.
+        """
+        now = self._clock()
+        head = read_delivery(raw, company, now)
+        if head.claimed_company is not None and head.claimed_company != company:
             raise _RefusedError(403, f"The delivery says that it is of company {head.claimed_company}.")
         event = NewEvent(
-            company.id,
+            company,
             head.key,
             head.name,
             head.kind,
@@ -169,11 +199,14 @@ class Receiver:
             head.bulk,
             head.status,
         )
-        (event_id,) = await self._store.add_events((event,))
-        self.counters["known" if event_id is None else head.status] += 1
-        if head.status == "unreadable" and event_id is not None:
+        return event, self._store.add_events((event,))
+
+    def note(self, event: NewEvent, event_id: int | None) -> None:
+        """Count a delivery that is stored, and say of one that cannot be read where it is kept."""
+        self.counters["known" if event_id is None else event.status] += 1
+        if event.status == "unreadable" and event_id is not None:
             self._loud.warn(
-                "unreadable", "A delivery for company %s cannot be read; kept as event %s", company.id, event_id
+                "unreadable", "A delivery for company %s cannot be read; kept as event %s", event.company, event_id
             )
 
     def _check_headers(self, headers: list[tuple[bytes, bytes]], company: _Company) -> None:
@@ -207,10 +240,11 @@ class Receiver:
         with suppress(StoreUnavailable):
             await self._store.save_watermark(int(key), REFUSED, now, now)
 
-    def _refuse(self, scope: Scope, error: WebhookError | StoreUnavailable) -> tuple[Message, Message]:
+    def refusal(self, key: str, error: WebhookError | StoreUnavailable) -> tuple[Message, Message]:
+        """Count a refusal, say it where it matters, and give the answer to it; `key` is that of the webhook's path."""
         status = _status(error)
         self.counters[f"refused_{status}"] += 1
-        where = scope["path"][len(PREFIX) :][:40]
+        where = key[:40]
         if status == 401:
             self._loud.warn(
                 f"401 {where}",
