@@ -48,7 +48,8 @@ def bulk(db: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Any]]) -> Non
         size = _SIZES[bisect_left(_SIZES, len(chunk))]
         values = [value for row in chunk for value in row]
         values += [None] * (size * width - len(values))
-        db.execute(_for_rows(sql, width, size), values)
+        # `execute` would also ask for the last row's id, and give up the interpreter once more for it.
+        db.executemany(_for_rows(sql, width, size), (values,))
 
 
 @lru_cache(maxsize=256)
