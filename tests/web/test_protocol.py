@@ -155,8 +155,8 @@ async def test_unusual_requests_are_answered_all_the_same(wire: Wire) -> None:
     assert await wire.stored() == ["a first", "b expects", "d closes"]
 
 
-async def test_closing_waits_for_the_answer_of_what_is_being_stored(
-    sender: Sender, monkeypatch: pytest.MonkeyPatch
+async def test_closing_waits_for_the_answer_of_what_is_being_stored_and_no_longer(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
     add = sender.store.add_events
@@ -178,3 +178,4 @@ async def test_closing_waits_for_the_answer_of_what_is_being_stored(
     assert (await wire.answer())[0] == 200
     assert await wire.reader.read() == b""
     assert await wire.stored() == ["a first", "b under way"]
+    assert "timeout graceful shutdown exceeded" not in caplog.text
