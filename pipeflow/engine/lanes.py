@@ -13,8 +13,10 @@ from itertools import islice
 
 from pipeflow.store.base import Run
 
-ROOM = 2_000
+ROOM = 500
 """Runs of one handler for one company, interactive ones and others apart, in memory."""
+PLENTY = 64
+"""Of so many no more are fetched; once fewer wait here, they are."""
 MOST = 10_000
 """Runs in memory; beyond it, only the first of each handler and company gets in."""
 
@@ -133,12 +135,14 @@ class Ready:
         if not self._number:
             return True
         return self._number <= MOST // 2 and any(
-            len(self._waiting.get(key[0], _NOTHING).get(key, ())) < ROOM // 4 for key in self.overflowed
+            len(self._waiting.get(key[0], _NOTHING).get(key, ())) < PLENTY for key in self.overflowed
         )
 
-    def crowded(self) -> set[int]:
-        """Name the companies of which no more fits in, so that others' runs can be fetched past theirs."""
-        return {company for company, _, _ in self.overflowed}
+    def plenty(self) -> dict[Key, int]:
+        """Count that of which enough waits here: only other runs need be fetched, and these once fewer are left."""
+        found = {key: len(runs) for mine in self._waiting.values() for key, runs in mine.items() if len(runs) >= PLENTY}
+        self.overflowed.update(found)
+        return found
 
     def _may_start(self, company: int, handler: str) -> bool:
         used = self._used.get(handler, 0)

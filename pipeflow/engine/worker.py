@@ -26,7 +26,7 @@ from pipeflow.registry import Handler, Job, Registry
 from pipeflow.settings import Settings
 from pipeflow.store.base import Closing, Owned, Run, RunFilter, Store, StoredEvent
 
-REFILL = 2000
+REFILL, MOST_AT_ONCE = 256, 2000
 REFILL_AGAIN = 0.05
 REFILL_WHILE_BLOCKED = 0.5
 LONGEST_SLEEP = 60.0
@@ -217,19 +217,21 @@ class Engine:
         self._refill_at = min(self._refill_at, again_at, *self._resting.values())
 
     async def _fetch_due(self, now: float) -> float:
-        """Fetch past the runs of a company of which no more fits in, so that others do not wait for it."""
+        """Fetch past the runs of which enough are here, so that others do not wait for them, nor for reading them."""
         resting = {company for company, until in self._resting.items() if until > now or company in self._probes}
         handlers = [*self._registry.handlers, *self._registry.jobs] if self._unknown else None
         owned = self._ownership.owned
         self._ready.overflowed.clear()
-        crowded: set[int] = set()
+        plenty = self._ready.plenty()
         while True:
-            runs = await self._store.due_runs(owned, now, limit=REFILL, handlers=handlers, resting=crowded | resting)
+            limit = min(REFILL + len(self._ready) - sum(plenty.values()), MOST_AT_ONCE)
+            runs = await self._store.due_runs(
+                owned, now, limit=limit, handlers=handlers, resting=resting, plenty=plenty
+            )
             await self._recent.fetch([run.event_id for run in runs if self._offer(run)])
-            more = self._ready.crowded()
-            if len(runs) < REFILL or more <= crowded:
+            before, plenty = plenty, plenty | self._ready.plenty()
+            if len(runs) < limit or len(plenty) == len(before):
                 break
-            crowded |= more
         due_at = await self._store.next_due_at(owned, handlers=handlers, resting=resting)
         return now + LONGEST_SLEEP if due_at is None else max(due_at, now + REFILL_WHILE_BLOCKED)
 

@@ -427,11 +427,12 @@ class Store(Protocol):
         limit: int,
         handlers: Collection[str] | None = None,
         resting: Collection[int] = (),
+        plenty: Collection[tuple[int, str, int]] = (),
     ) -> list[Run]:
         """Give pending runs that may start, by priority, due time and id. Runs that wait add no cost.
 
-        Paused and parked ones are left out, and so are those of other handlers than `handlers` (None: all) and of the
-        companies that are `resting`.
+        Paused and parked ones are left out, and so are those of other handlers than `handlers` (None: all), of the
+        companies that are `resting`, and of the (company, handler, priority) of which whoever asks has `plenty`.
         """
         ...
 

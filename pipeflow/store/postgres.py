@@ -182,9 +182,10 @@ class PostgresStore:
         limit: int,
         handlers: Collection[str] | None = None,
         resting: Collection[int] = (),
+        plenty: Collection[tuple[int, str, int]] = (),
     ) -> list[Run]:
         """Give pending runs that may start, by priority, then due time, then id."""
-        return await self.read(postgres_runs.due_runs, owned, now, limit, handlers, resting)
+        return await self.read(postgres_runs.due_runs, owned, now, limit, handlers, resting, plenty)
 
     async def next_due_at(
         self, owned: Owned, *, handlers: Collection[str] | None = None, resting: Collection[int] = ()

@@ -45,6 +45,7 @@ _DUE = "r.status = 'pending' AND r.due_at IS NOT NULL AND NOT r.parked"
 NOT_PAUSED = """((SELECT count(*) = 0 FROM pipeflow.pauses) OR NOT EXISTS (SELECT FROM pipeflow.pauses AS p
     WHERE (p.what = 'account' AND p.company = r.company) OR (p.what = 'handler' AND p.handler = r.handler)
     OR (p.what = 'record' AND p.company = r.company AND p.kind = r.kind AND p.record_id = r.record_id)))"""
+_PLENTY = "SELECT * FROM unnest(%(companies)s::bigint[], %(names)s::text[], %(levels)s::int[])"
 _MINE = "unnest(%(owned)s::int[]) AS mine(partition) CROSS JOIN (VALUES (0), (1)) AS level(priority)"
 
 
@@ -66,11 +67,15 @@ async def due_runs(
     limit: int,
     handlers: Collection[str] | None,
     resting: Collection[int],
+    plenty: Collection[tuple[int, str, int]],
 ) -> list[Run]:
     """Read what may start, interactive work first; from each partition little more than its share of the limit."""
     share = 64 + 4 * limit // max(1, len(owned))
     parameters: dict[str, Any] = {"owned": list(owned), "now": now, "limit": limit, "share": min(limit, share)}
     conditions = _that_may_start(parameters, handlers, resting)
+    if plenty:
+        conditions += f" AND (r.company, r.handler, r.priority) NOT IN ({_PLENTY})"
+        parameters["companies"], parameters["names"], parameters["levels"] = map(list, zip(*plenty, strict=True))
     found = await rows(
         db,
         f"SELECT {prefixed(RUN_COLUMNS, 'due')} FROM {_MINE} CROSS JOIN LATERAL (SELECT {RUN_COLUMNS} "

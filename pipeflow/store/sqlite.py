@@ -241,9 +241,10 @@ class SQLiteStore:
         limit: int,
         handlers: Collection[str] | None = None,
         resting: Collection[int] = (),
+        plenty: Collection[tuple[int, str, int]] = (),
     ) -> list[Run]:
         """Give pending runs that may start, by priority, then due time, then id."""
-        runs: list[Run] = await self._read(sqlite_runs.due_runs, owned, now, limit, handlers, resting)
+        runs: list[Run] = await self._read(sqlite_runs.due_runs, owned, now, limit, handlers, resting, plenty)
         return runs
 
     async def next_due_at(

@@ -63,10 +63,14 @@ def due_runs(
     limit: int,
     handlers: Collection[str] | None,
     resting: Collection[int],
+    plenty: Collection[tuple[int, str, int]],
 ) -> list[Run]:
     """Read what may start, interactive work first."""
     parameters: dict[str, Any] = {"now": now, "limit": limit}
     due = f"{_DUE} AND due_at <= :now{_that_may_start(db, parameters, owned, handlers, resting)}"
+    if plenty:
+        due += f" AND (company, handler, priority) NOT IN ({_PLENTY})"
+        parameters["plenty"] = array(plenty)
     each = " UNION ALL ".join(
         f"SELECT * FROM (SELECT * FROM runs INDEXED BY runs_due WHERE priority = {priority} AND {due} "
         "ORDER BY due_at, id LIMIT :limit)"
@@ -77,6 +81,7 @@ def due_runs(
 
 
 _DUE = "status = 'pending' AND due_at IS NOT NULL AND parked = 0"
+_PLENTY = "SELECT " + ", ".join(f"json_extract(value, '$[{n}]')" for n in range(3)) + " FROM json_each(:plenty)"
 
 
 def _that_may_start(

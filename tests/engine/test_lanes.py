@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from pipeflow.engine.lanes import MOST, ROOM, Ready
+from pipeflow.engine.lanes import MOST, PLENTY, ROOM, Ready
 from pipeflow.store.base import Run
 
 numbers = count(1)
@@ -95,16 +95,29 @@ def test_an_import_fills_its_own_room_and_nobody_elses() -> None:
         assert ready.offer(run(company=1))
     assert not ready.offer(run(company=1))
     assert ready.offer(run(company=2))
-    assert ready.crowded() == {1}
+    assert ready.plenty() == {(1, "a.one", 0): ROOM}
 
 
-def test_more_is_fetched_once_most_of_what_fits_has_started() -> None:
+def test_more_is_fetched_once_few_of_those_that_fit_are_left() -> None:
     ready = Ready(ROOM, {"a.one": None})
     assert ready.hungry()
     for _ in range(ROOM + 1):
         ready.offer(run())
+    started(ready, ROOM - PLENTY)
     assert not ready.hungry()
-    started(ready, ROOM * 3 // 4 + 1)
+    started(ready, 1)
+    assert ready.hungry()
+
+
+def test_what_is_not_fetched_as_enough_of_it_waits_is_fetched_once_few_are_left() -> None:
+    ready = Ready(ROOM, {"a.one": None, "a.two": None})
+    for _ in range(PLENTY):
+        ready.offer(run(priority=1))
+    ready.offer(run())
+    ready.offer(run(handler="a.two"))
+    assert ready.plenty() == {(1, "a.one", 1): PLENTY}
+    assert not ready.hungry()
+    started(ready, 3)
     assert ready.hungry()
 
 

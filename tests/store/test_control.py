@@ -138,6 +138,18 @@ async def test_due_runs_leave_out_resting_companies_and_unknown_handlers(store: 
     assert await given(handlers=[]) == ([], None)
 
 
+async def test_due_runs_leave_out_that_of_which_there_is_plenty_and_nothing_else(store: Store) -> None:
+    one, two = await dispatch(store, await add(store, new_event(1)), handlers=("a.one", "a.two"))
+    (bulk,) = await dispatch(store, await add(store, new_event(2, bulk=True)), handlers=("a.one",))
+    elsewhere = await make_run(store, 3, company=COMPANY + 1, now=NOW + 1)
+    for plenty, left in (
+        ([(COMPANY, "a.one", 0)], [two, elsewhere, bulk]),
+        ([(COMPANY, "a.one", 1), (COMPANY, "a.two", 0)], [one, elsewhere]),
+    ):
+        runs = await store.due_runs(ALL, NOW + 1, limit=10, plenty=plenty)
+        assert [run.id for run in runs] == [run.id for run in left]
+
+
 async def test_due_times_move_with_the_clock(store: Store) -> None:
     run, waiting, parked = await make_run(store, 1), await make_run(store, 2), await make_run(store, 3)
     behind = await make_run(store, 1)
