@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pipeflow.engine.halves import MERGED, Halves, named
 from pipeflow.engine.twins import Bearers, is_stale, is_twin, state_after
@@ -16,23 +16,39 @@ from pipeflow.store.base import Dispatch, NewRun, Owned, RecordState, Run, Store
 BATCH = 64
 CROWD = 0.75
 """The share of a batch from which one company's events count as a crowd."""
-LOOK_PAST_SECONDS, LONGEST_LOOK_PAST = 0.2, 5.0
+GENTLE = 16
+"""Events of a crowd in a batch while others have events, too: each of theirs waits for the batch in front of it."""
+OTHERS_SECONDS = 2.0
+PACE = 0.02
+"""How often a crowd has a batch while enough of its runs wait in memory: more would only be read again later."""
 
 Key = tuple[int, str, str]
 _TELL_STATES = frozenset({"added", "updated", "deleted"})
+
+
+@dataclass(slots=True)
+class _Crowd:
+    """A company of which so many events wait that those of the others are looked for past them.
+
+    What waits of the others has ids above `looked_to`, so that each look begins where the last one ended.
+    """
+
+    company: int
+    owned: Owned
+    looked_to: int
 
 
 class Dispatcher:
     """Decides for each stored event what it is called, whether it is stale, and which handlers run on it.
 
     An event that may tell what we are writing right now is left where it is, and so are later ones of its record;
-    `wake_at` says when the first of them has waited long enough.
+    `wake_at` says when the first of them has waited long enough, or a crowd's next batch is due.
     """
 
     def __init__(self, store: Store, registry: Registry, ledger: Ledger) -> None:
         self.wake_at: float | None = None
-        self._looked_past_at = float("-inf")
-        self._look_past_again = LOOK_PAST_SECONDS
+        self._crowd: _Crowd | None = None
+        self._head_at = self._others_at = float("-inf")
         self._store = store
         self._registry = registry
         self._ledger = ledger
@@ -40,37 +56,63 @@ class Dispatcher:
         self._halves = Halves(store, ledger.clock)
         self._seconds: set[int] = set()
 
-    async def step(self, owned: Owned, now: float) -> tuple[list[StoredEvent], list[Run]]:
-        """Dispatch the next events, oldest first; give them as they are stored now, and the runs made."""
+    async def step(self, owned: Owned, now: float, *, ahead: bool = False) -> tuple[list[StoredEvent], list[Run]]:
+        """Dispatch the next events, oldest first; give them as they are stored now, and the runs made.
+
+        `ahead`: enough runs wait in memory, so that a crowd's events can wait a little.
+        """
         held: dict[Key, float] = {}
         decided: list[tuple[StoredEvent, Dispatch]] = []
-        events = await self._store.undispatched(owned, limit=BATCH)
-        last = events[-1].id if events else 0
-        events += await self._past_a_crowd(events, owned, now)
+        head = await self._head(owned, now, ahead)
+        others, looked_to = await self._others(head, owned, now)
+        events, seen = head + others, []
         while events:
+            seen += events
             decided = await self._decide_all(events, held)
-            if decided:
+            if decided or not head:
                 break
-            events = await self._store.undispatched(owned, limit=BATCH, after=last)
-            last = events[-1].id if events else last
+            events = await self._store.undispatched(owned, limit=BATCH, after=events[-1].id)
+        runs = await self._store.dispatch([decision for _, decision in decided], owned, now) if decided else []
+        self._remember(looked_to, seen, {event.id for event, _ in decided})
         self.wake_at = min(held.values(), default=None)
-        if not decided:
-            return [], []
-        runs = await self._store.dispatch([decision for _, decision in decided], owned, now)
+        if self._crowd is not None and ahead:
+            self.wake_at = min(self._head_at + PACE, self.wake_at or float("inf"))
         return [_dispatched(*pair, now) for pair in decided], runs
 
-    async def _past_a_crowd(self, events: Sequence[StoredEvent], owned: Owned, now: float) -> list[StoredEvent]:
-        """Give the first events of the others where one company has so many that theirs would wait behind them all."""
-        if len(events) < BATCH or 0 <= now - self._looked_past_at < self._look_past_again:
+    async def _head(self, owned: Owned, now: float, ahead: bool) -> list[StoredEvent]:
+        """Give the oldest events, and see whether they are one company's crowd; none where that had its turn."""
+        crowd = self._crowd if self._crowd is not None and self._crowd.owned == owned else None
+        if crowd is not None and ahead and 0 <= now - self._head_at < PACE:
             return []
-        ((company, count),) = Counter(event.company for event in events).most_common(1)
-        if count < len(events) * CROWD:
-            return []
-        self._looked_past_at = now
-        known = {event.id for event in events}
-        others = await self._store.undispatched(owned, limit=BATCH, without=(company,))
-        self._look_past_again = LOOK_PAST_SECONDS if others else min(2 * self._look_past_again, LONGEST_LOOK_PAST)
-        return [event for event in others if event.id not in known]
+        has_others = crowd is not None and 0 <= now - self._others_at < OTHERS_SECONDS
+        limit = GENTLE if has_others else BATCH
+        events = await self._store.undispatched(owned, limit=limit)
+        self._head_at = now
+        company, count = Counter(event.company for event in events).most_common(1)[0] if events else (0, 0)
+        if len(events) < limit or count < limit * CROWD:
+            self._crowd = None
+        elif crowd is None or crowd.company != company:
+            self._crowd = _Crowd(company, dict(owned), events[0].id - 1)
+        return events
+
+    async def _others(self, head: Sequence[StoredEvent], owned: Owned, now: float) -> tuple[list[StoredEvent], int]:
+        """Give the others' next events, which would wait behind all those of the crowd, and up to where they are."""
+        if self._crowd is None:
+            return [], 0
+        events, looked_to = await self._store.undispatched_past(
+            owned, company=self._crowd.company, limit=BATCH, after=self._crowd.looked_to
+        )
+        if events:
+            self._others_at = now
+        known = {event.id for event in head}
+        return [event for event in events if event.id not in known], looked_to
+
+    def _remember(self, looked_to: int, seen: Sequence[StoredEvent], decided: set[int]) -> None:
+        """Look on from there next time, or from the first that was held back."""
+        if self._crowd is None:
+            return
+        left = (one.id - 1 for one in seen if one.id not in decided and one.company != self._crowd.company)
+        self._crowd.looked_to = min([looked_to, *left])
 
     async def _decide_all(
         self, events: Sequence[StoredEvent], held: dict[Key, float]

@@ -32,6 +32,8 @@ REFILL_WHILE_BLOCKED = 0.5
 LONGEST_SLEEP = 60.0
 BACK_OFF = 1.0
 SET_BACK = 5.0
+AHEAD = 256
+"""Runs in memory from which on a company's crowd of events need not be dispatched as fast as can be."""
 NEVER = float("inf")
 PATIENCE_BEFORE_SUSPECTS = 10.0
 
@@ -195,7 +197,9 @@ class Engine:
 
     async def _dispatch(self) -> None:
         self._news = False
-        events, runs = await self._dispatcher.step(self._ownership.owned, self._clock())
+        events, runs = await self._dispatcher.step(
+            self._ownership.owned, self._clock(), ahead=len(self._ready) >= AHEAD
+        )
         self._tell_dispatched(events, runs)
         for company in {event.company for event in events if event.name == f"{ACCOUNT}.connected"}:
             await self.go_on(company)

@@ -380,10 +380,14 @@ class Store(Protocol):
         """
         ...
 
-    async def undispatched(
-        self, owned: Owned, *, limit: int, after: int = 0, without: Collection[int] = ()
-    ) -> list[StoredEvent]:
-        """Give events that wait for dispatch, oldest first, with ids above `after`; none of the companies `without`."""
+    async def undispatched(self, owned: Owned, *, limit: int, after: int = 0) -> list[StoredEvent]:
+        """Give events that wait for dispatch, oldest first, with ids above `after`."""
+        ...
+
+    async def undispatched_past(
+        self, owned: Owned, *, company: int, limit: int, after: int
+    ) -> tuple[list[StoredEvent], int]:
+        """Give those of all companies but one, and the id behind which there may be more: the next `after`."""
         ...
 
     async def dispatch(self, dispatches: Sequence[Dispatch], owned: Owned, now: float) -> list[Run]:

@@ -135,11 +135,15 @@ class PostgresStore:
             ids = await self._incoming.submit(self._add.deliveries, (events,), wakes=True)
         return ids
 
-    async def undispatched(
-        self, owned: Owned, *, limit: int, after: int = 0, without: Collection[int] = ()
-    ) -> list[StoredEvent]:
+    async def undispatched(self, owned: Owned, *, limit: int, after: int = 0) -> list[StoredEvent]:
         """Give events that wait for dispatch, oldest first; fewer than `limit` where their bodies are large."""
-        return await self.read(postgres_events.undispatched, owned, limit, after, without)
+        return await self.read(postgres_events.undispatched, owned, limit, after)
+
+    async def undispatched_past(
+        self, owned: Owned, *, company: int, limit: int, after: int
+    ) -> tuple[list[StoredEvent], int]:
+        """Give those of all companies but one, and the id behind which there may be more: the next `after`."""
+        return await self.read(postgres_events.undispatched_past, owned, company, limit, after)
 
     async def dispatch(self, dispatches: Sequence[Dispatch], owned: Owned, now: float) -> list[Run]:
         """Commit dispatch decisions and give the runs made; a newer tick of a job ends older ones that wait."""

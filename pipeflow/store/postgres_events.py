@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeflow.store.base import Dispatch, EventFilter, NewEvent, Owned, RecordState, StoredEvent
@@ -140,27 +140,59 @@ def _key(event: NewEvent) -> RecordKey:
 
 # Reading -------------------------------------------------------------------------------------------------------------
 _WAITING = """
-SELECT e.size, e.id, mine.partition FROM unnest(%s::int[]) AS mine(partition) CROSS JOIN LATERAL (
-    SELECT id, size FROM pipeflow.events AS e WHERE e.partition = mine.partition AND e.status = 'stored' AND e.id > %s
-    AND e.company <> ALL(%s::bigint[])
-    ORDER BY e.id LIMIT %s
+SELECT e.size, e.id, mine.partition FROM unnest(%(owned)s::int[]) AS mine(partition) CROSS JOIN LATERAL (
+    SELECT id, size FROM pipeflow.events AS e
+    WHERE e.partition = mine.partition AND e.status = 'stored' AND e.id > %(after)s AND {condition}
+    ORDER BY e.id LIMIT %(share)s
 ) AS e ORDER BY e.id
 """
+_NEWEST = """
+SELECT max(e.id) FROM unnest(%s::int[]) AS mine(partition) CROSS JOIN LATERAL (
+    SELECT id FROM pipeflow.events AS e WHERE e.partition = mine.partition AND e.status = 'stored' AND e.id > %s
+    ORDER BY e.id DESC LIMIT 1
+) AS e
+"""
+LOOKED_AT = 20_000
+UNDER_WAY = 500
+"""Ids that other processes may have taken and not committed."""
 
 
-async def undispatched(
-    db: Connection, owned: Owned, limit: int, after: int, without: Collection[int]
-) -> list[StoredEvent]:
-    """Read events that wait for dispatch, oldest first, and no more megabytes than fit well into memory.
+async def undispatched(db: Connection, owned: Owned, limit: int, after: int) -> list[StoredEvent]:
+    """Read events that wait for dispatch, oldest first, and no more megabytes than fit well into memory."""
+    return await _with_bodies(db, (await _waiting(db, owned, limit, after, "true"))[0])
+
+
+async def undispatched_past(
+    db: Connection, owned: Owned, company: int, limit: int, after: int
+) -> tuple[list[StoredEvent], int]:
+    """Read those of all companies but one; one look passes so many ids that it takes some milliseconds."""
+    ((newest,),) = await rows(db, _NEWEST, (list(owned), after))
+    if newest is None:
+        return [], after
+    last = min(newest, after + LOOKED_AT)
+    condition = "e.company <> %(company)s AND e.id <= %(last)s"
+    found, is_all = await _waiting(db, owned, limit, after, condition, company=company, last=last)
+    events = await _with_bodies(db, found)
+    if is_all and len(events) == len(found):
+        return events, max(after, last - UNDER_WAY)
+    return events, events[-1].id
+
+
+async def _waiting(
+    db: Connection, owned: Owned, limit: int, after: int, condition: str, **more: Any
+) -> tuple[list[tuple[Any, ...]], bool]:
+    """Read the size and id of events, and whether these are all.
 
     Each partition gives its share; behind the last of one that may have more, nothing is told, so that none is skipped.
     """
     share = min(limit, 8 + limit // max(1, len(owned)))
-    found = await rows(db, _WAITING, (list(owned), after, list(without), share))
+    parameters = {"owned": list(owned), "after": after, "share": share, **more}
+    found = await rows(db, _WAITING.format(condition=condition), parameters)
     counted = Counter(partition for _, _, partition in found)
     ends = {partition: event_id for _, event_id, partition in found if counted[partition] == share}
     last = min(ends.values(), default=None)
-    return await _with_bodies(db, [row for row in found if last is None or row[1] <= last][:limit])
+    told = [row for row in found if last is None or row[1] <= last][:limit]
+    return told, not ends and len(told) == len(found)
 
 
 _FULL = f"""

@@ -185,12 +185,19 @@ class SQLiteStore:
         """Store events and say their ids; None for one known already."""
         return self._write(self._add, events, wakes=True)
 
-    async def undispatched(
-        self, owned: Owned, *, limit: int, after: int = 0, without: Collection[int] = ()
-    ) -> list[StoredEvent]:
+    async def undispatched(self, owned: Owned, *, limit: int, after: int = 0) -> list[StoredEvent]:
         """Give events that wait for dispatch, oldest first; fewer than `limit` where their bodies are large."""
-        events: list[StoredEvent] = await self._read(sqlite_events.undispatched, owned, limit, after, without)
+        events: list[StoredEvent] = await self._read(sqlite_events.undispatched, owned, limit, after)
         return events
+
+    async def undispatched_past(
+        self, owned: Owned, *, company: int, limit: int, after: int
+    ) -> tuple[list[StoredEvent], int]:
+        """Give those of all companies but one, and the id behind which there may be more: the next `after`."""
+        found: tuple[list[StoredEvent], int] = await self._read(
+            sqlite_events.undispatched_past, owned, company, limit, after
+        )
+        return found
 
     async def dispatch(self, dispatches: Sequence[Dispatch], owned: Owned, now: float) -> list[Run]:
         """Commit dispatch decisions and give the runs made; a newer tick of a job ends older ones that wait."""

@@ -168,20 +168,33 @@ def _key(event: NewEvent) -> RecordKey:
     return event.company, event.kind, event.record_id
 
 
-def undispatched(
-    db: sqlite3.Connection, owned: Owned, limit: int, after: int, without: Collection[int]
-) -> list[StoredEvent]:
+_STORED = "events INDEXED BY events_by_status WHERE status = 'stored' AND status <> 'dispatched'"
+LOOKED_AT = 20_000
+
+
+def undispatched(db: sqlite3.Connection, owned: Owned, limit: int, after: int) -> list[StoredEvent]:
     """Read events that wait for dispatch, oldest first, and no more megabytes than fit well into memory."""
     parameters: dict[str, Any] = {"after": after, "limit": limit}
     mine = partition_filter(owned, parameters, PARTITIONS)
-    if without:
-        mine += " AND company NOT IN (SELECT value FROM json_each(:without))"
-        parameters["without"] = array(without)
-    source = (
-        "SELECT * FROM events INDEXED BY events_by_status WHERE status = 'stored' AND status <> 'dispatched' "
-        f"AND id > :after{mine} ORDER BY id LIMIT :limit"
-    )
+    source = f"SELECT * FROM {_STORED} AND id > :after{mine} ORDER BY id LIMIT :limit"
     return _with_bodies(db, one_json(db, many_json(EVENT_COLUMNS, source), parameters))
+
+
+def undispatched_past(
+    db: sqlite3.Connection, owned: Owned, company: int, limit: int, after: int
+) -> tuple[list[StoredEvent], int]:
+    """Read those of all companies but one; one look passes so many ids that it takes some milliseconds."""
+    newest = db.execute(f"SELECT id FROM {_STORED} AND id > ? ORDER BY id DESC LIMIT 1", (after,)).fetchone()
+    if newest is None:
+        return [], after
+    last = min(int(newest[0]), after + LOOKED_AT)
+    parameters: dict[str, Any] = {"after": after, "last": last, "company": company, "limit": limit}
+    others = f" AND company <> :company{partition_filter(owned, parameters, PARTITIONS)}"
+    source = f"SELECT * FROM {_STORED} AND id > :after AND id <= :last{others} ORDER BY id LIMIT :limit"
+    rows = one_json(db, many_json(EVENT_COLUMNS, source), parameters)
+    events = _with_bodies(db, rows)
+    is_all = len(rows) < limit and len(events) == len(rows)
+    return events, last if is_all else events[-1].id
 
 
 def _with_bodies(db: sqlite3.Connection, rows: list[list[Any]]) -> list[StoredEvent]:
