@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 from pipeflow.engine.halves import MERGED, Halves, named
@@ -14,13 +14,13 @@ from pipeflow.registry import Registry
 from pipeflow.store.base import Dispatch, NewRun, Owned, RecordState, Run, Store, StoredEvent
 
 BATCH = 64
-CROWD = 0.75
-"""The share of a batch from which one company's events count as a crowd."""
-GENTLE = 16
-"""Events of a crowd in a batch while others have events, too: each of theirs waits for the batch in front of it."""
+CROWD = 0.25
+"""The share of a full batch from which one company's events are a crowd."""
+GENTLE = 8
+"""A batch of a crowd while others have events, too: each of theirs waits for the batch in front of it."""
 OTHERS_SECONDS = 2.0
 PACE = 0.02
-"""How often a crowd has a batch while enough of its runs wait in memory: more would only be read again later."""
+"""How often there is a batch of a crowd while enough of its runs wait in memory: more would be read again later."""
 
 Key = tuple[int, str, str]
 _TELL_STATES = frozenset({"added", "updated", "deleted"})
@@ -28,14 +28,14 @@ _TELL_STATES = frozenset({"added", "updated", "deleted"})
 
 @dataclass(slots=True)
 class _Crowd:
-    """A company of which so many events wait that those of the others are looked for past them.
+    """Companies of which so many events wait that those of the others are looked for past them.
 
     What waits of the others has ids above `looked_to`, so that each look begins where the last one ended.
     """
 
-    company: int
+    companies: Set[int]
     owned: Owned
-    looked_to: int
+    looked_to: int = 0
 
 
 class Dispatcher:
@@ -56,15 +56,17 @@ class Dispatcher:
         self._halves = Halves(store, ledger.clock)
         self._seconds: set[int] = set()
 
-    async def step(self, owned: Owned, now: float, *, ahead: bool = False) -> tuple[list[StoredEvent], list[Run]]:
+    async def step(
+        self, owned: Owned, now: float, *, busy: Set[int] = frozenset()
+    ) -> tuple[list[StoredEvent], list[Run]]:
         """Dispatch the next events, oldest first; give them as they are stored now, and the runs made.
 
-        `ahead`: enough runs wait in memory, so that a crowd's events can wait a little.
+        Of companies that are `busy` enough runs wait in memory, so that their events can wait a little.
         """
         held: dict[Key, float] = {}
         decided: list[tuple[StoredEvent, Dispatch]] = []
-        head = await self._head(owned, now, ahead)
-        others, looked_to = await self._others(head, owned, now)
+        head, is_all = await self._head(owned, now, busy)
+        others, looked_to = await self._others(head, is_all, now)
         events, seen = head + others, []
         while events:
             seen += events
@@ -75,43 +77,55 @@ class Dispatcher:
         runs = await self._store.dispatch([decision for _, decision in decided], owned, now) if decided else []
         self._remember(looked_to, seen, {event.id for event, _ in decided})
         self.wake_at = min(held.values(), default=None)
-        if self._crowd is not None and ahead:
+        if busy and not is_all:
             self.wake_at = min(self._head_at + PACE, self.wake_at or float("inf"))
         return [_dispatched(*pair, now) for pair in decided], runs
 
-    async def _head(self, owned: Owned, now: float, ahead: bool) -> list[StoredEvent]:
-        """Give the oldest events, and see whether they are one company's crowd; none where that had its turn."""
-        crowd = self._crowd if self._crowd is not None and self._crowd.owned == owned else None
-        if crowd is not None and ahead and 0 <= now - self._head_at < PACE:
-            return []
-        has_others = crowd is not None and 0 <= now - self._others_at < OTHERS_SECONDS
-        limit = GENTLE if has_others else BATCH
+    async def _head(self, owned: Owned, now: float, busy: Set[int]) -> tuple[list[StoredEvent], bool]:
+        """Give the oldest events, and whether these are all, and see who is a crowd; none right after a crowd's."""
+        if busy and self._head_at <= now < self._head_at + PACE:
+            self._see(busy if self._crowd is None else busy | self._crowd.companies, owned)
+            return [], False
+        is_shared = self._crowd is not None and 0 <= now - self._others_at < OTHERS_SECONDS
+        limit = GENTLE if is_shared else BATCH
         events = await self._store.undispatched(owned, limit=limit)
         self._head_at = now
-        company, count = Counter(event.company for event in events).most_common(1)[0] if events else (0, 0)
-        if len(events) < limit or count < limit * CROWD:
-            self._crowd = None
-        elif crowd is None or crowd.company != company:
-            self._crowd = _Crowd(company, dict(owned), events[0].id - 1)
-        return events
+        if len(events) < limit:
+            self._see(busy, owned)
+            return events, True
+        counted = Counter(event.company for event in events)
+        self._see(busy | {company for company, count in counted.items() if count >= limit * CROWD}, owned)
+        return events, False
 
-    async def _others(self, head: Sequence[StoredEvent], owned: Owned, now: float) -> tuple[list[StoredEvent], int]:
+    def _see(self, companies: Set[int], owned: Owned) -> None:
+        """Note who is a crowd now. Where one is none any more, events of it may wait below where we looked."""
+        crowd = self._crowd
+        if not companies:
+            self._crowd = None
+        elif crowd is not None and crowd.owned == owned and companies >= crowd.companies:
+            crowd.companies = companies
+        else:
+            self._crowd = _Crowd(companies, dict(owned))
+
+    async def _others(self, head: Sequence[StoredEvent], is_all: bool, now: float) -> tuple[list[StoredEvent], int]:
         """Give the others' next events, which would wait behind all those of the crowd, and up to where they are."""
-        if self._crowd is None:
-            return [], 0
+        crowd = self._crowd
+        if crowd is None or is_all:
+            return [], 0 if crowd is None else crowd.looked_to
         events, looked_to = await self._store.undispatched_past(
-            owned, company=self._crowd.company, limit=BATCH, after=self._crowd.looked_to
+            crowd.owned, companies=crowd.companies, limit=BATCH, after=crowd.looked_to
         )
         if events:
             self._others_at = now
         known = {event.id for event in head}
         return [event for event in events if event.id not in known], looked_to
 
-    def _remember(self, looked_to: int, seen: Sequence[StoredEvent], decided: set[int]) -> None:
-        """Look on from there next time, or from the first that was held back."""
+    def _remember(self, looked_to: int, seen: Sequence[StoredEvent], decided: Set[int]) -> None:
+        """Look on from there next time, or from the first of the others that was held back."""
         if self._crowd is None:
             return
-        left = (one.id - 1 for one in seen if one.id not in decided and one.company != self._crowd.company)
+        companies = self._crowd.companies
+        left = (one.id - 1 for one in seen if one.id not in decided and one.company not in companies)
         self._crowd.looked_to = min([looked_to, *left])
 
     async def _decide_all(

@@ -19,6 +19,8 @@ PLENTY = 64
 """Of so many no more are fetched; once fewer wait here, they are."""
 MOST = 10_000
 """Runs in memory; beyond it, only the first of each handler and company gets in."""
+AHEAD = 256
+"""Runs of a company in memory from which on its events need not be dispatched as fast as can be."""
 
 Key = tuple[int, str, int]
 Entry = tuple[int, float, int, Run]
@@ -50,6 +52,10 @@ class Ready:
 
     def __len__(self) -> int:
         return self._number
+
+    def know(self, companies: Iterable[int]) -> None:
+        """Leave slots to these companies before their first run comes."""
+        self._companies.update(companies)
 
     def offer(self, run: Run) -> bool:
         """Take a due run in; False where it is here or under way already, or does not fit and stays on disk."""
@@ -137,6 +143,12 @@ class Ready:
         return self._number <= MOST // 2 and any(
             len(self._waiting.get(key[0], _NOTHING).get(key, ())) < PLENTY for key in self.overflowed
         )
+
+    def busy(self) -> set[int]:
+        """Name the companies of which so many runs wait here that more of them need not be made at once."""
+        if self._number < AHEAD:
+            return set()
+        return {company for company, mine in self._waiting.items() if sum(map(len, mine.values())) >= AHEAD}
 
     def plenty(self) -> dict[Key, int]:
         """Count that of which enough waits here: only other runs need be fetched, and these once fewer are left."""

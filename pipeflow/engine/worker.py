@@ -32,8 +32,6 @@ REFILL_WHILE_BLOCKED = 0.5
 LONGEST_SLEEP = 60.0
 BACK_OFF = 1.0
 SET_BACK = 5.0
-AHEAD = 256
-"""Runs in memory from which on a company's crowd of events need not be dispatched as fast as can be."""
 NEVER = float("inf")
 PATIENCE_BEFORE_SUSPECTS = 10.0
 
@@ -95,6 +93,7 @@ class Engine:
         """Take up what a dead owner left, then work until `stop`."""
         await self._ledger.begin()
         self._store.on_change(self.wake)
+        self._ready.know(account.company for account in await self._store.accounts())
         handlers = [*self._registry.handlers, *self._registry.jobs]
         await self._ownership.start(self.wake, self._busy.__contains__, handlers)
         self._loop_task = asyncio.create_task(self._work(), name="engine")
@@ -197,9 +196,7 @@ class Engine:
 
     async def _dispatch(self) -> None:
         self._news = False
-        events, runs = await self._dispatcher.step(
-            self._ownership.owned, self._clock(), ahead=len(self._ready) >= AHEAD
-        )
+        events, runs = await self._dispatcher.step(self._ownership.owned, self._clock(), busy=self._ready.busy())
         self._tell_dispatched(events, runs)
         for company in {event.company for event in events if event.name == f"{ACCOUNT}.connected"}:
             await self.go_on(company)

@@ -385,9 +385,9 @@ class Store(Protocol):
         ...
 
     async def undispatched_past(
-        self, owned: Owned, *, company: int, limit: int, after: int
+        self, owned: Owned, *, companies: Collection[int], limit: int, after: int
     ) -> tuple[list[StoredEvent], int]:
-        """Give those of all companies but one, and the id behind which there may be more: the next `after`."""
+        """Give those of all companies but these, and the id behind which there may be more: the next `after`."""
         ...
 
     async def dispatch(self, dispatches: Sequence[Dispatch], owned: Owned, now: float) -> list[Run]:

@@ -140,10 +140,10 @@ class PostgresStore:
         return await self.read(postgres_events.undispatched, owned, limit, after)
 
     async def undispatched_past(
-        self, owned: Owned, *, company: int, limit: int, after: int
+        self, owned: Owned, *, companies: Collection[int], limit: int, after: int
     ) -> tuple[list[StoredEvent], int]:
-        """Give those of all companies but one, and the id behind which there may be more: the next `after`."""
-        return await self.read(postgres_events.undispatched_past, owned, company, limit, after)
+        """Give those of all companies but these, and the id behind which there may be more: the next `after`."""
+        return await self.read(postgres_events.undispatched_past, owned, companies, limit, after)
 
     async def dispatch(self, dispatches: Sequence[Dispatch], owned: Owned, now: float) -> list[Run]:
         """Commit dispatch decisions and give the runs made; a newer tick of a job ends older ones that wait."""

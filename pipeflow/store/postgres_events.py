@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pipeflow.store.base import Dispatch, EventFilter, NewEvent, Owned, RecordState, StoredEvent
@@ -146,10 +146,10 @@ SELECT e.size, e.id, mine.partition FROM unnest(%(owned)s::int[]) AS mine(partit
     ORDER BY e.id LIMIT %(share)s
 ) AS e ORDER BY e.id
 """
-_NEWEST = """
-SELECT max(e.id) FROM unnest(%s::int[]) AS mine(partition) CROSS JOIN LATERAL (
-    SELECT id FROM pipeflow.events AS e WHERE e.partition = mine.partition AND e.status = 'stored' AND e.id > %s
-    ORDER BY e.id DESC LIMIT 1
+_ENDS = """
+SELECT min(e.first), max(e.last) FROM unnest(%s::int[]) AS mine(partition) CROSS JOIN LATERAL (
+    SELECT min(id) AS first, max(id) AS last FROM pipeflow.events AS e
+    WHERE e.partition = mine.partition AND e.status = 'stored' AND e.id > %s
 ) AS e
 """
 LOOKED_AT = 20_000
@@ -163,15 +163,15 @@ async def undispatched(db: Connection, owned: Owned, limit: int, after: int) -> 
 
 
 async def undispatched_past(
-    db: Connection, owned: Owned, company: int, limit: int, after: int
+    db: Connection, owned: Owned, companies: Collection[int], limit: int, after: int
 ) -> tuple[list[StoredEvent], int]:
-    """Read those of all companies but one; one look passes so many ids that it takes some milliseconds."""
-    ((newest,),) = await rows(db, _NEWEST, (list(owned), after))
+    """Read those of all companies but these; one look passes so many ids that it takes some milliseconds."""
+    ((first, newest),) = await rows(db, _ENDS, (list(owned), after))
     if newest is None:
         return [], after
-    last = min(newest, after + LOOKED_AT)
-    condition = "e.company <> %(company)s AND e.id <= %(last)s"
-    found, is_all = await _waiting(db, owned, limit, after, condition, company=company, last=last)
+    last = min(newest, first + LOOKED_AT)
+    condition = "e.company <> ALL(%(companies)s::bigint[]) AND e.id <= %(last)s"
+    found, is_all = await _waiting(db, owned, limit, after, condition, companies=list(companies), last=last)
     events = await _with_bodies(db, found)
     if is_all and len(events) == len(found):
         return events, max(after, last - UNDER_WAY)

@@ -191,11 +191,11 @@ class SQLiteStore:
         return events
 
     async def undispatched_past(
-        self, owned: Owned, *, company: int, limit: int, after: int
+        self, owned: Owned, *, companies: Collection[int], limit: int, after: int
     ) -> tuple[list[StoredEvent], int]:
-        """Give those of all companies but one, and the id behind which there may be more: the next `after`."""
+        """Give those of all companies but these, and the id behind which there may be more: the next `after`."""
         found: tuple[list[StoredEvent], int] = await self._read(
-            sqlite_events.undispatched_past, owned, company, limit, after
+            sqlite_events.undispatched_past, owned, companies, limit, after
         )
         return found
 

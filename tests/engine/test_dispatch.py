@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeflow.engine.dispatch import BATCH, Dispatcher
+from pipeflow.engine.dispatch import BATCH, GENTLE, PACE, Dispatcher
 from pipeflow.engine.writes import Ledger
 from pipeflow.events import read_delivery
 from pipeflow.registry import Handler, Registry
@@ -16,7 +16,7 @@ from pipeflow.store.base import ALL, NewEvent, Store
 
 from .test_worker import change, handler
 
-CROWD, QUIET = 4410021, 4410022
+CROWD, QUIET, SECOND = 4410021, 4410022, 4410023
 
 
 async def nothing(event: object) -> None:
@@ -70,4 +70,55 @@ async def test_everything_is_dispatched_in_the_order_of_its_company(store: Store
             seen[event.company].append(event.id)
         now += 0.15
     assert (len(seen[CROWD]), len(seen[QUIET])) == (BATCH * 6, BATCH * 2)
+    assert seen == {company: sorted(ids) for company, ids in seen.items()}
+
+
+async def test_an_event_that_comes_during_an_import_is_in_the_next_small_batch(store: Store) -> None:
+    await deliver(store, CROWD, range(BATCH * 10))
+    dispatcher = Dispatcher(store, registry_of(handler("mine.act", nothing)), Ledger(store, lambda: 1000.0))
+    await deliver(store, QUIET, [1])
+    await dispatcher.step(ALL, 1000.0)
+    for deal in range(2, 20):
+        await deliver(store, QUIET, [deal])
+        await deliver(store, CROWD, [1000 + deal])
+        events, _ = await dispatcher.step(ALL, 1000.0 + deal / 100)
+        assert [event.record_id for event in events if event.company == QUIET] == [str(deal)]
+        assert len(events) == GENTLE + 1
+
+
+async def test_while_runs_of_the_import_wait_only_the_events_of_others_are_dispatched_at_once(store: Store) -> None:
+    await deliver(store, CROWD, range(BATCH * 10))
+    dispatcher = Dispatcher(store, registry_of(handler("mine.act", nothing)), Ledger(store, lambda: 1000.0))
+    await dispatcher.step(ALL, 1000.0, busy={CROWD})
+    await deliver(store, QUIET, [1, 2])
+    events, _ = await dispatcher.step(ALL, 1000.0 + PACE / 2, busy={CROWD})
+    assert [event.company for event in events] == [QUIET, QUIET]
+    assert await dispatcher.step(ALL, 1000.0 + PACE / 2, busy={CROWD}) == ([], [])
+    assert dispatcher.wake_at == pytest.approx(1000.0 + PACE)
+    events, _ = await dispatcher.step(ALL, 1000.0 + PACE, busy={CROWD})
+    assert {event.company for event in events} == {CROWD}
+
+
+async def test_of_two_imports_neither_delays_a_third_company(store: Store) -> None:
+    for start in range(0, BATCH * 4, 4):
+        await deliver(store, CROWD, range(start, start + 4))
+        await deliver(store, SECOND, range(start, start + 4))
+    await deliver(store, QUIET, [1])
+    dispatcher = Dispatcher(store, registry_of(handler("mine.act", nothing)), Ledger(store, lambda: 1000.0))
+    events, _ = await dispatcher.step(ALL, 1000.0)
+    assert [event.record_id for event in events if event.company == QUIET] == ["1"]
+
+
+async def test_a_company_that_is_no_crowd_any_more_goes_on_where_it_was(store: Store) -> None:
+    await deliver(store, CROWD, range(BATCH * 2))
+    await deliver(store, SECOND, range(BATCH * 4))
+    await deliver(store, CROWD, range(BATCH * 2, BATCH * 3))
+    dispatcher = Dispatcher(store, registry_of(handler("mine.act", nothing)), Ledger(store, lambda: 1000.0))
+    seen: dict[int, list[int]] = {CROWD: [], SECOND: []}
+    now = 1000.0
+    while events := (await dispatcher.step(ALL, now))[0]:
+        now += 0.15
+        for event in events:
+            seen[event.company].append(event.id)
+    assert (len(seen[CROWD]), len(seen[SECOND])) == (BATCH * 3, BATCH * 4)
     assert seen == {company: sorted(ids) for company, ids in seen.items()}

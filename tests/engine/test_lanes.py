@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from pipeflow.engine.lanes import MOST, PLENTY, ROOM, Ready
+from pipeflow.engine.lanes import AHEAD, MOST, PLENTY, ROOM, Ready
 from pipeflow.store.base import Run
 
 numbers = count(1)
@@ -70,6 +70,24 @@ def test_an_import_leaves_slots_to_companies_that_have_none() -> None:
     quick = run(company=3, due_at=99.0)
     ready.offer(quick)
     assert ready.take() is quick
+
+
+def test_an_import_leaves_slots_to_companies_that_had_no_run_yet() -> None:
+    ready = Ready(20, {"a.one": None})
+    ready.know([1, 2, 3, 4])
+    for _ in range(100):
+        ready.offer(run(company=1))
+    assert len(started(ready)) == 17
+
+
+def test_a_company_of_which_many_runs_wait_is_busy_until_few_are_left() -> None:
+    ready = Ready(1, {"a.one": None, "a.two": None})
+    for number in range(AHEAD):
+        ready.offer(run(handler=f"a.{('one', 'two')[number % 2]}"))
+        ready.offer(run(company=number + 2))
+    assert ready.busy() == {1}
+    ready.release(ready.take() or run())
+    assert ready.busy() == set()
 
 
 def test_a_company_alone_has_all_slots() -> None:

@@ -289,11 +289,11 @@ async def test_events_of_other_companies_are_found_past_those_of_one_that_has_ma
         await add(store, new_event(number))
     other = await add(store, new_event(1, company=7))
     await add(store, new_event(2))
-    events, last = await store.undispatched_past(ALL, company=COMPANY, limit=5, after=0)
+    events, last = await store.undispatched_past(ALL, companies={COMPANY}, limit=5, after=0)
     assert [event.id for event in events] == [other]
     later = [await add(store, new_event(number, company=7)) for number in range(2, 8)]
-    events, last = await store.undispatched_past(ALL, company=COMPANY, limit=5, after=max(last, other or 0))
+    events, last = await store.undispatched_past(ALL, companies={COMPANY}, limit=5, after=max(last, other or 0))
     assert [event.id for event in events] == later[:5]
-    events, last = await store.undispatched_past(ALL, company=COMPANY, limit=5, after=last)
+    events, last = await store.undispatched_past(ALL, companies={COMPANY}, limit=5, after=last)
     assert [event.id for event in events] == later[5:]
-    assert (await store.undispatched_past(ALL, company=COMPANY, limit=5, after=10_000))[0] == []
+    assert (await store.undispatched_past(ALL, companies={COMPANY}, limit=5, after=10_000))[0] == []
