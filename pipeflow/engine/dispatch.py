@@ -16,7 +16,7 @@ from pipeflow.store.base import Dispatch, NewRun, Owned, RecordState, Run, Store
 BATCH = 64
 CROWD = 0.25
 """The share of a full batch from which one company's events are a crowd."""
-GENTLE = 8
+GENTLE = 16
 """A batch of a crowd while others have events, too: each of theirs waits for the batch in front of it."""
 OTHERS_SECONDS = 2.0
 PACE = 0.02
@@ -49,6 +49,7 @@ class Dispatcher:
         self.wake_at: float | None = None
         self._crowd: _Crowd | None = None
         self._head_at = self._others_at = float("-inf")
+        self._is_behind = self._only_others = False
         self._store = store
         self._registry = registry
         self._ledger = ledger
@@ -61,41 +62,55 @@ class Dispatcher:
     ) -> tuple[list[StoredEvent], list[Run]]:
         """Dispatch the next events, oldest first; give them as they are stored now, and the runs made.
 
-        Of companies that are `busy` enough runs wait in memory, so that their events can wait a little.
+        Of companies that are `busy` enough runs wait in memory, so that their events can wait a little. Where a crowd
+        waits, each other step at most is for the others' events alone.
         """
         held: dict[Key, float] = {}
-        decided: list[tuple[StoredEvent, Dispatch]] = []
-        head, is_all = await self._head(owned, now, busy)
-        others, looked_to = await self._others(head, is_all, now)
-        events, seen = head + others, []
-        while events:
-            seen += events
-            decided = await self._decide_all(events, held)
-            if decided or not head:
-                break
-            events = await self._store.undispatched(owned, limit=BATCH, after=events[-1].id)
+        if busy:
+            self._see(busy if self._crowd is None else busy | self._crowd.companies, owned)
+        crowd = self._crowd
+        others, looked_to = await self._others(owned, now)
+        is_paced = bool(busy) and self._head_at <= now < self._head_at + PACE
+        seen, decided = list(others), []
+        if others and (is_paced or not self._only_others):
+            decided = await self._decide_all(others, held)
+        self._only_others = bool(decided)
+        if not decided and not is_paced:
+            decided = await self._decide_oldest(seen, held, owned, now, busy)
         runs = await self._store.dispatch([decision for _, decision in decided], owned, now) if decided else []
-        self._remember(looked_to, seen, {event.id for event, _ in decided})
+        if crowd is not None and self._crowd is crowd:
+            crowd.looked_to = _from_there(looked_to, crowd, seen, {event.id for event, _ in decided})
         self.wake_at = min(held.values(), default=None)
-        if busy and not is_all:
+        if is_paced or (busy and self._is_behind):
             self.wake_at = min(self._head_at + PACE, self.wake_at or float("inf"))
         return [_dispatched(*pair, now) for pair in decided], runs
 
-    async def _head(self, owned: Owned, now: float, busy: Set[int]) -> tuple[list[StoredEvent], bool]:
-        """Give the oldest events, and whether these are all, and see who is a crowd; none right after a crowd's."""
-        if busy and self._head_at <= now < self._head_at + PACE:
-            self._see(busy if self._crowd is None else busy | self._crowd.companies, owned)
-            return [], False
+    async def _decide_oldest(
+        self, seen: list[StoredEvent], held: dict[Key, float], owned: Owned, now: float, busy: Set[int]
+    ) -> list[tuple[StoredEvent, Dispatch]]:
+        """Decide for the oldest events besides those seen, or the first behind them that are not all held back."""
+        oldest = await self._head(owned, now, busy)
+        events = list(seen)
+        while oldest:
+            known = {event.id for event in seen}
+            new = [event for event in oldest if event.id not in known]
+            seen += new
+            decided = await self._decide_all(events + new, held)
+            if decided:
+                return decided
+            events, oldest = [], await self._store.undispatched(owned, limit=BATCH, after=oldest[-1].id)
+        return []
+
+    async def _head(self, owned: Owned, now: float, busy: Set[int]) -> list[StoredEvent]:
+        """Give the oldest events, and see who is a crowd."""
         is_shared = self._crowd is not None and 0 <= now - self._others_at < OTHERS_SECONDS
         limit = GENTLE if is_shared else BATCH
         events = await self._store.undispatched(owned, limit=limit)
         self._head_at = now
-        if len(events) < limit:
-            self._see(busy, owned)
-            return events, True
-        counted = Counter(event.company for event in events)
+        self._is_behind = len(events) >= limit
+        counted = Counter(event.company for event in events if self._is_behind)
         self._see(busy | {company for company, count in counted.items() if count >= limit * CROWD}, owned)
-        return events, False
+        return events
 
     def _see(self, companies: Set[int], owned: Owned) -> None:
         """Note who is a crowd now. Where one is none any more, events of it may wait below where we looked."""
@@ -107,26 +122,17 @@ class Dispatcher:
         else:
             self._crowd = _Crowd(companies, dict(owned))
 
-    async def _others(self, head: Sequence[StoredEvent], is_all: bool, now: float) -> tuple[list[StoredEvent], int]:
+    async def _others(self, owned: Owned, now: float) -> tuple[list[StoredEvent], int]:
         """Give the others' next events, which would wait behind all those of the crowd, and up to where they are."""
         crowd = self._crowd
-        if crowd is None or is_all:
-            return [], 0 if crowd is None else crowd.looked_to
+        if crowd is None or crowd.owned != owned:
+            return [], 0
         events, looked_to = await self._store.undispatched_past(
-            crowd.owned, companies=crowd.companies, limit=BATCH, after=crowd.looked_to
+            owned, companies=crowd.companies, limit=BATCH, after=crowd.looked_to
         )
         if events:
             self._others_at = now
-        known = {event.id for event in head}
-        return [event for event in events if event.id not in known], looked_to
-
-    def _remember(self, looked_to: int, seen: Sequence[StoredEvent], decided: Set[int]) -> None:
-        """Look on from there next time, or from the first of the others that was held back."""
-        if self._crowd is None:
-            return
-        companies = self._crowd.companies
-        left = (one.id - 1 for one in seen if one.id not in decided and one.company not in companies)
-        self._crowd.looked_to = min([looked_to, *left])
+        return events, looked_to
 
     async def _decide_all(
         self, events: Sequence[StoredEvent], held: dict[Key, float]
@@ -205,6 +211,12 @@ def _dispatched(event: StoredEvent, decision: Dispatch, now: float) -> StoredEve
         cause_run_id=decision.cause_run_id,
         chain=decision.chain,
     )
+
+
+def _from_there(looked_to: int, crowd: _Crowd, seen: Sequence[StoredEvent], decided: Set[int]) -> int:
+    """Say where to look on: there, or from the first of the others' events that was held back."""
+    left = (one.id - 1 for one in seen if one.id not in decided and one.company not in crowd.companies)
+    return min([looked_to, *left])
 
 
 def _key(event: StoredEvent) -> Key:

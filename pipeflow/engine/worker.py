@@ -204,6 +204,7 @@ class Engine:
         for run in runs:
             if run.due_at is not None and self._offer(run) and run.event_id in stored:
                 self._recent.keep(stored[run.event_id])
+        self._fill()
         self._news |= bool(events)
 
     async def _refill(self) -> None:

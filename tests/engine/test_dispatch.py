@@ -54,8 +54,9 @@ async def test_a_quiet_company_is_not_dispatched_behind_the_whole_import_of_anot
     await deliver(store, QUIET, [1, 2])
     dispatcher = Dispatcher(store, registry_of(handler("mine.act", nothing)), Ledger(store, lambda: 1000.0))
     _, runs = await dispatcher.step(ALL, 1000.0)
-    assert {run.record_id for run in runs if run.company == QUIET} == {"1", "2"}
-    assert [run.record_id for run in runs if run.company == CROWD] == [str(deal) for deal in range(BATCH)]
+    assert [run.record_id for run in runs] == [str(deal) for deal in range(BATCH)]
+    _, runs = await dispatcher.step(ALL, 1000.0)
+    assert [(run.company, run.record_id) for run in runs] == [(QUIET, "1"), (QUIET, "2")]
 
 
 async def test_everything_is_dispatched_in_the_order_of_its_company(store: Store) -> None:
@@ -73,17 +74,29 @@ async def test_everything_is_dispatched_in_the_order_of_its_company(store: Store
     assert seen == {company: sorted(ids) for company, ids in seen.items()}
 
 
-async def test_an_event_that_comes_during_an_import_is_in_the_next_small_batch(store: Store) -> None:
+async def test_an_event_that_comes_during_an_import_waits_for_one_small_batch_at_most(store: Store) -> None:
     await deliver(store, CROWD, range(BATCH * 10))
     dispatcher = Dispatcher(store, registry_of(handler("mine.act", nothing)), Ledger(store, lambda: 1000.0))
     await deliver(store, QUIET, [1])
     await dispatcher.step(ALL, 1000.0)
+    await dispatcher.step(ALL, 1000.0)
     for deal in range(2, 20):
+        events, _ = await dispatcher.step(ALL, 1000.0)
+        assert [event.company for event in events] == [CROWD] * GENTLE
         await deliver(store, QUIET, [deal])
         await deliver(store, CROWD, [1000 + deal])
-        events, _ = await dispatcher.step(ALL, 1000.0 + deal / 100)
-        assert [event.record_id for event in events if event.company == QUIET] == [str(deal)]
-        assert len(events) == GENTLE + 1
+        events, _ = await dispatcher.step(ALL, 1000.0)
+        assert [(event.company, event.record_id) for event in events] == [(QUIET, str(deal))]
+
+
+async def test_an_import_goes_on_while_events_of_others_never_end(store: Store) -> None:
+    await deliver(store, CROWD, range(BATCH * 10))
+    dispatcher = Dispatcher(store, registry_of(handler("mine.act", nothing)), Ledger(store, lambda: 1000.0))
+    seen = []
+    for deal in range(9):
+        seen += (await dispatcher.step(ALL, 1000.0))[0]
+        await deliver(store, QUIET, [deal])
+    assert sum(event.company == CROWD for event in seen) == BATCH + 4 * GENTLE
 
 
 async def test_while_runs_of_the_import_wait_only_the_events_of_others_are_dispatched_at_once(store: Store) -> None:
@@ -105,8 +118,9 @@ async def test_of_two_imports_neither_delays_a_third_company(store: Store) -> No
         await deliver(store, SECOND, range(start, start + 4))
     await deliver(store, QUIET, [1])
     dispatcher = Dispatcher(store, registry_of(handler("mine.act", nothing)), Ledger(store, lambda: 1000.0))
+    await dispatcher.step(ALL, 1000.0)
     events, _ = await dispatcher.step(ALL, 1000.0)
-    assert [event.record_id for event in events if event.company == QUIET] == ["1"]
+    assert [(event.company, event.record_id) for event in events] == [(QUIET, "1")]
 
 
 async def test_a_company_that_is_no_crowd_any_more_goes_on_where_it_was(store: Store) -> None:
