@@ -19,7 +19,7 @@ CROWD = 0.25
 GENTLE = 16
 """A batch of a crowd while others have events, too: each of theirs waits for the batch in front of it."""
 OTHERS_SECONDS = 2.0
-PACE = 0.02
+PACE = 0.04
 """How often there is a batch of a crowd while enough of its runs wait in memory: more would be read again later."""
 
 Key = tuple[int, str, str]

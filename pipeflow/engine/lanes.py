@@ -19,7 +19,7 @@ PLENTY = 64
 """Of so many no more are fetched; once fewer wait here, they are."""
 MOST = 10_000
 """Runs in memory; beyond it, only the first of each handler and company gets in."""
-AHEAD = 256
+AHEAD = 400
 """Runs of a company in memory from which on its events need not be dispatched as fast as can be."""
 
 Key = tuple[int, str, int]

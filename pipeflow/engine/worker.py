@@ -27,7 +27,7 @@ from pipeflow.settings import Settings
 from pipeflow.store.base import Closing, Owned, Run, RunFilter, Store, StoredEvent
 
 REFILL, MOST_AT_ONCE = 256, 2000
-REFILL_AGAIN = 0.05
+REFILL_AGAIN = 0.25
 REFILL_WHILE_BLOCKED = 0.5
 LONGEST_SLEEP = 60.0
 BACK_OFF = 1.0
