@@ -212,7 +212,7 @@ def fill_history(url: str, number: int) -> None:
             "gen_random_uuid(), 4410021, '2.0:' || gen_random_uuid(), 'deal.updated', 'deal', (i % 1000000)::text, "
             f"'updated', 'delivery', 'dispatched', i % 64, false, 300, i, i, i, i, '{{deal.updated}}' FROM {series}"
         )
-        db.execute(f"INSERT INTO pipeflow.bodies SELECT i, decode(repeat('00', 300), 'hex') FROM {series}")
+        db.execute(f"INSERT INTO pipeflow.bodies (id, packed) SELECT i, decode(repeat('00', 300), 'hex') FROM {series}")
         db.execute(
             "INSERT INTO pipeflow.runs (id, event_id, handler, lane, company, kind, record_id, partition, status, "
             "attempts, created_at, finished_at, priority, tries) SELECT i, i, 'bench.no_op', "

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from pipeflow.errors import StoreError, StoreUnavailable
 from pipeflow.store import (
+    postgres_adding,
     postgres_control,
     postgres_dispatch,
     postgres_events,
@@ -61,7 +62,7 @@ class PostgresStore:
         self._work = Batches(self.database, self._wakes.committed)
         self._lists = asyncio.Semaphore(1)
         self._process = uuid.uuid4().hex
-        self._add = postgres_events.Adder(self._process)
+        self._add = postgres_adding.Adder(self._process)
 
     def __repr__(self) -> str:
         return f"<PostgresStore of {self.database}>"

@@ -7,141 +7,29 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from pipeflow.store.base import Dispatch, EventFilter, NewEvent, Owned, RecordState, StoredEvent
+from pipeflow.store import bodies
+from pipeflow.store.base import Dispatch, EventFilter, Owned, RecordState, StoredEvent
 from pipeflow.store.postgres_batches import Operation, Work, each
-from pipeflow.store.postgres_link import Connection, pairs, rows
-from pipeflow.store.postgres_rows import EVENT_COLUMNS, clean, event_of, joined, many, one, prefixed
-from pipeflow.store.sqlite_rows import digest_of
+from pipeflow.store.postgres_link import Connection, rows
+from pipeflow.store.postgres_rows import EVENT_COLUMNS, clean, event_of, joined, many, prefixed
 
 MOST_BYTES_AT_ONCE = 8 * 1024 * 1024
+PACKS_AT_ONCE = 100
 
 RecordKey = tuple[int, str, str]
 
-_TYPES = {
-    "company": "bigint",
-    "partition": "integer",
-    "bulk": "boolean",
-    "received_at": "double precision",
-    "occurred_at": "double precision",
-    "update_time": "double precision",
-    "digest": "uuid",
-    "start": "integer",
-    "size": "integer",
-}
-_TEXTS = [name for name in NewEvent._fields if name not in _TYPES and name != "raw"]
-_COLUMNS = [*_TEXTS, *_TYPES]
-# The rows travel column by column: a name a column is less to write and to read than one a value.
-_ADD = f"""
-WITH given AS MATERIALIZED (
-    SELECT nextval('pipeflow.event_ids') AS id, g.* FROM json_to_record(%s::json) AS c(
-        {", ".join(f"{name} {_TYPES.get(name, 'text')}[]" for name in _COLUMNS)})
-    CROSS JOIN LATERAL unnest({", ".join(f"c.{name}" for name in _COLUMNS)})
-        WITH ORDINALITY AS g({", ".join(_COLUMNS)}, n)
-), stored AS (
-    INSERT INTO pipeflow.events (id, digest, company, key, name, kind, record_id, action, source, status, partition,
-        bulk, size, received_at, occurred_at, update_time, delivery_id, actor_id)
-    SELECT id, digest, company, key, name, kind, record_id, action, source, status, partition, bulk, size,
-        received_at, occurred_at, update_time, delivery_id, actor_id
-    FROM given ORDER BY digest, id ON CONFLICT (digest) DO NOTHING RETURNING id
-), kept AS (
-    INSERT INTO pipeflow.bodies (event_id, raw)
-    SELECT given.id, substring(%b::bytea FROM start FOR size) FROM given JOIN stored USING (id)
-), counted AS (
-    INSERT INTO pipeflow.counters AS c (process, events) SELECT %s, count(*) FROM stored HAVING count(*) > 0
-    ON CONFLICT (process) DO UPDATE SET events = c.events + excluded.events
-)
-SELECT n, given.id FROM given JOIN stored USING (id)
-"""
+WANTED = "json_to_recordset(%s::json) AS wanted(company bigint, kind text, record_id text)"
 
 
-class Adder:
-    """Stores the events of many calls with one statement, and gives each call its ids; None for those known already.
-
-    Sorted by what makes them unique, so that two processes that store the same never wait for each other in a circle.
-    """
-
-    def __init__(self, process: str) -> None:
-        self._process = process
-        self.deliveries = Operation(self._add_many, plain=True)
-        self.polled = Operation(self._add_news, partitions=_partitions)
-
-    async def _add_many(self, work: Work, calls: Sequence[tuple[Sequence[NewEvent]]]) -> list[list[int | None]]:
-        ids = iter(await self.add(work.db, [event for (events,) in calls for event in events]))
-        return [[next(ids) for _ in events] for (events,) in calls]
-
-    async def add(self, db: Connection, events: Sequence[NewEvent]) -> list[int | None]:
-        """Store events; None for those known already."""
-        if not events:
-            return []
-        columns = dict(zip(NewEvent._fields, zip(*events, strict=True), strict=True))
-        body, places = joined(columns.pop("raw"))
-        columns["start"], columns["size"] = zip(*places, strict=True)
-        columns["digest"] = tuple(digest_of(event.company, event.key).hex() for event in events)
-        stored = await pairs(db, _ADD, (one(columns), body, self._process))
-        return [stored.get(n) for n in range(1, len(events) + 1)]
-
-    async def _add_news(self, work: Work, calls: Sequence[tuple[Sequence[NewEvent]]]) -> list[list[int | None]]:
-        """Store polled events of which nothing as new is known, nor waits."""
-        events = [event for (given,) in calls for event in given]
-        known = await _newest(work, {_key(event) for event in events if event.source == "poll"})
-        wanted = [_is_news(event, known) for event in events]
-        ids = iter(await self.add(work.db, [event for event, is_new in zip(events, wanted, strict=True) if is_new]))
-        answers = iter([next(ids) if is_new else None for is_new in wanted])
-        return [[next(answers) for _ in given] for (given,) in calls]
-
-
-def _partitions(events: Sequence[NewEvent]) -> Iterable[int]:
-    return {event.partition for event in events}
-
-
-Known = dict[RecordKey, tuple[float, bool]]
-_NOTHING = (float("-inf"), False)
-
-
-def _is_news(event: NewEvent, known: Known) -> bool:
-    """Say whether an event tells something new, and remember that it does."""
-    newest, deleted = known.get(_key(event), _NOTHING)
-    as_new = event.update_time is not None and newest >= event.update_time
-    is_deletion = event.action == "deleted"
-    is_news = event.source != "poll" or not (as_new or (is_deletion and deleted))
-    if is_news:
-        known[_key(event)] = max(newest, event.update_time or newest), deleted or is_deletion
-    return is_news
-
-
-_WANTED = "json_to_recordset(%s::json) AS wanted(company bigint, kind text, record_id text)"
-
-
-async def _newest(work: Work, keys: Iterable[RecordKey]) -> Known:
-    """Read how new records are known to be, and whether as deleted, from their states and the events that wait."""
-    wanted = _wanted(keys)
-    found = await work.rows(
-        "SELECT company, kind, record_id, update_time, deleted "
-        f"FROM {_WANTED} JOIN pipeflow.records AS r USING (company, kind, record_id) "
-        "UNION ALL SELECT company, kind, record_id, update_time, action = 'deleted' "
-        f"FROM {_WANTED} JOIN pipeflow.events AS e USING (company, kind, record_id) WHERE e.status = 'stored'",
-        wanted,
-        wanted,
-    )
-    known: Known = {}
-    for company, kind, record_id, update_time, deleted in found:
-        newest, gone = known.get((company, kind, record_id), _NOTHING)
-        known[company, kind, record_id] = max(newest, update_time or newest), gone or deleted
-    return known
-
-
-def _wanted(keys: Iterable[RecordKey]) -> str:
+def as_wanted(keys: Iterable[RecordKey]) -> str:
+    """Write records as the argument of WANTED."""
     return many([{"company": company, "kind": kind, "record_id": record_id} for company, kind, record_id in keys])
-
-
-def _key(event: NewEvent) -> RecordKey:
-    return event.company, event.kind, event.record_id
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
 _WAITING = """
-SELECT e.size, e.id, mine.partition FROM unnest(%(owned)s::int[]) AS mine(partition) CROSS JOIN LATERAL (
-    SELECT id, size FROM pipeflow.events AS e
+SELECT e.size, e.id, e.pack, mine.partition FROM unnest(%(owned)s::int[]) AS mine(partition) CROSS JOIN LATERAL (
+    SELECT id, size, coalesce(body_id, id) AS pack FROM pipeflow.events AS e
     WHERE e.partition = mine.partition AND e.status = 'stored' AND e.id > %(after)s AND {condition}
     ORDER BY e.id LIMIT %(share)s
 ) AS e ORDER BY e.id
@@ -188,25 +76,40 @@ async def _waiting(
     share = min(limit, 8 + limit // max(1, len(owned)))
     parameters = {"owned": list(owned), "after": after, "share": share, **more}
     found = await rows(db, _WAITING.format(condition=condition), parameters)
-    counted = Counter(partition for _, _, partition in found)
-    ends = {partition: event_id for _, event_id, partition in found if counted[partition] == share}
+    counted = Counter(partition for *_, partition in found)
+    ends = {partition: event_id for _, event_id, _, partition in found if counted[partition] == share}
     last = min(ends.values(), default=None)
     told = [row for row in found if last is None or row[1] <= last][:limit]
     return told, not ends and len(told) == len(found)
 
 
 _FULL = f"""
-SELECT {prefixed(EVENT_COLUMNS, "e")}, b.raw FROM unnest(%s::bigint[]) WITH ORDINALITY AS wanted(id, n)
-JOIN pipeflow.events AS e USING (id) JOIN pipeflow.bodies AS b ON b.event_id = e.id ORDER BY wanted.n
+SELECT {prefixed(EVENT_COLUMNS, "e")} FROM unnest(%s::bigint[]) WITH ORDINALITY AS wanted(id, n)
+JOIN pipeflow.events AS e USING (id) ORDER BY wanted.n
 """
 
 
 async def _with_bodies(db: Connection, found: Sequence[tuple[Any, ...]]) -> list[StoredEvent]:
-    """Read the events of these (size, id, …) in full, as many as fit."""
+    """Read the events of these (size, id, pack, …) in full, as many as fit."""
     found = found[: _that_fit(found)]
     if not found:
         return []
-    return [event_of(row, row[-1]) for row in await rows(db, _FULL, ([row[1] for row in found],))]
+    raws = await _raws(db, found)
+    events = await rows(db, _FULL, ([row[1] for row in found],))
+    return [event_of(row, raws[row[0]]) for row in events if row[0] in raws]
+
+
+async def _raws(db: Connection, found: Sequence[tuple[Any, ...]]) -> dict[int, bytes]:
+    """Read the bodies of these (size, id, pack, …), each pack once; one that was purged just now is left out."""
+    event_ids = {row[1] for row in found}
+    pack_ids = list(dict.fromkeys(row[2] for row in found))
+    raws: dict[int, bytes] = {}
+    for start in range(0, len(pack_ids), PACKS_AT_ONCE):
+        some = pack_ids[start : start + PACKS_AT_ONCE]
+        packs = await rows(db, "SELECT id, entries, packed FROM pipeflow.bodies WHERE id = ANY(%s::bigint[])", (some,))
+        for pack_id, entries, packed in packs:
+            raws.update(bodies.unpack(pack_id, entries, packed, event_ids))
+    return raws
 
 
 def _that_fit(found: Sequence[tuple[Any, ...]]) -> int:
@@ -223,8 +126,8 @@ async def records(db: Connection, keys: Iterable[RecordKey]) -> dict[RecordKey, 
     found = await rows(
         db,
         "SELECT company, kind, record_id, update_time, source, state, deleted, polled_from, polled_to "
-        f"FROM {_WANTED} JOIN pipeflow.records USING (company, kind, record_id)",
-        (_wanted(set(keys)),),
+        f"FROM {WANTED} JOIN pipeflow.records USING (company, kind, record_id)",
+        (as_wanted(set(keys)),),
     )
     return {row[:3]: RecordState(*row) for row in found}
 
@@ -339,14 +242,16 @@ def _record_row(state: RecordState, place: tuple[int, int | None]) -> dict[str, 
 
 
 # Listing -------------------------------------------------------------------------------------------------------------
+# As the indexes have it.
+_STATUS = {"stored": "status = 'stored'", "dispatched": "status = 'dispatched'"}
+
+
 async def list_events(db: Connection, wanted: EventFilter, before: int, limit: int) -> list[StoredEvent]:
     """Read a page of a listing, newest first, from behind the event `before`."""
     conditions = ["id < %(before)s"]
     parameters: dict[str, Any] = {"before": before, "limit": limit}
     if wanted.status is not None:
-        conditions.append(
-            "status = %(status)s" + ("" if wanted.status == "dispatched" else " AND status <> 'dispatched'")
-        )
+        conditions.append(_STATUS.get(wanted.status, "status = %(status)s AND status NOT IN ('stored', 'dispatched')"))
     for column in ("company", "kind", "record_id", "source"):
         if getattr(wanted, column) is not None:
             conditions.append(f"{column} = %({column})s")
@@ -367,4 +272,4 @@ async def list_events(db: Connection, wanted: EventFilter, before: int, limit: i
         if getattr(wanted, name) is not None:
             parameters[name] = clean(getattr(wanted, name))
     source = f"FROM pipeflow.events WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT %(limit)s"
-    return await _with_bodies(db, await rows(db, f"SELECT size, id {source}", parameters))
+    return await _with_bodies(db, await rows(db, f"SELECT size, id, coalesce(body_id, id) {source}", parameters))

@@ -109,10 +109,9 @@ async def _purge(work: Work, event_ids: Sequence[int], before: float, limit: int
         ("attempts", "run_id", run_ids),
         ("writes", "run_id", run_ids),
         ("runs", "id", run_ids),
-        ("bodies", "event_id", gone),
-        ("events", "id", gone),
     ):
         await work.run(f"DELETE FROM pipeflow.{table} WHERE {column} = ANY(%s::bigint[])", ids)
+    await _delete_events(work, gone)
     await work.run(
         "INSERT INTO pipeflow.counters AS c VALUES (%s, %s) "
         "ON CONFLICT (process) DO UPDATE SET events = c.events + excluded.events",
@@ -120,6 +119,21 @@ async def _purge(work: Work, event_ids: Sequence[int], before: float, limit: int
         -len(gone),
     )
     return len(gone)
+
+
+async def _delete_events(work: Work, event_ids: list[int]) -> None:
+    """Delete events, and each pack of bodies with the last of its events: whoever else purges the same one waits."""
+    found = await work.rows(
+        "SELECT id FROM pipeflow.bodies WHERE id = ANY(array(SELECT coalesce(body_id, id) FROM pipeflow.events "
+        "WHERE id = ANY(%s::bigint[]))) ORDER BY id FOR UPDATE",
+        event_ids,
+    )
+    await work.run("DELETE FROM pipeflow.events WHERE id = ANY(%s::bigint[])", event_ids)
+    await work.run(
+        "DELETE FROM pipeflow.bodies WHERE id = ANY(%s::bigint[]) AND NOT EXISTS (SELECT "
+        "FROM json_array_elements(entries::json) AS entry JOIN pipeflow.events AS e ON e.id = (entry->>0)::bigint)",
+        [pack_id for (pack_id,) in found],
+    )
 
 
 purge = Operation(each(_purge), events=lambda event_ids, *_: event_ids)

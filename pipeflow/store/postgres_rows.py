@@ -51,14 +51,6 @@ def many(given: Sequence[Mapping[str, Any]]) -> str:
     return text.decode()
 
 
-def one(given: Mapping[str, Any]) -> str:
-    """Write a row as the argument of `json_to_record`."""
-    text = orjson.dumps(given)
-    if rb"\u0000" in text:
-        text = orjson.dumps({name: clean(value) for name, value in given.items()})
-    return text.decode()
-
-
 def clean(value: Any) -> Any:
     """Replace what PostgreSQL keeps in no text."""
     if isinstance(value, str):
