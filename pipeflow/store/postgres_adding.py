@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 from pipeflow.store import bodies
 from pipeflow.store.base import NewEvent
 from pipeflow.store.postgres_batches import Operation, Work
-from pipeflow.store.postgres_binary import Binary, blobs, composites, integers
+from pipeflow.store.postgres_binary import Binary, Composite, blobs, integers
 from pipeflow.store.postgres_events import WANTED, RecordKey, as_wanted
 from pipeflow.store.postgres_link import Connection, rows
 from pipeflow.store.sqlite_rows import digest_of
@@ -20,22 +21,23 @@ _INCOMING = {
     "first": "integer",
     "digest": "uuid",
     "company": "bigint",
-    "key": "text",
-    "name": "text",
-    "kind": "text",
-    "record_id": "text",
-    "action": "text",
-    "source": "text",
-    "status": "text",
     "partition": "integer",
     "bulk": "boolean",
     "size": "integer",
-    "received_at": "double precision",
-    "occurred_at": "double precision",
-    "update_time": "double precision",
+    "received_at": "time",
+    "occurred_at": "double",
+    "update_time": "double",
+    "name": "word",
+    "kind": "word",
+    "action": "word",
+    "source": "word",
+    "status": "word",
+    "key": "text",
+    "record_id": "text",
     "delivery_id": "text",
     "actor_id": "text",
 }
+_WRITE = Composite(_INCOMING)
 _COLUMNS = [name for name in _INCOMING if name not in ("n", "first")]
 _ADD = f"""
 WITH given AS MATERIALIZED (
@@ -73,7 +75,7 @@ class Adder:
 
     async def _add_many(self, work: Work, calls: Sequence[tuple[Sequence[NewEvent]]]) -> list[list[int | None]]:
         ids = iter(await self._add(work.db, [event for (events,) in calls for event in events]))
-        return [[next(ids) for _ in events] for (events,) in calls]
+        return [list(islice(ids, len(events))) for (events,) in calls]
 
     async def _add_news(self, work: Work, calls: Sequence[tuple[Sequence[NewEvent]]]) -> list[list[int | None]]:
         """Store polled events of which nothing as new is known, nor waits."""
@@ -82,7 +84,7 @@ class Adder:
         news = [_is_news(event, known) for event in events]
         ids = iter(await self._add(work.db, [event for event, is_new in zip(events, news, strict=True) if is_new]))
         answers = iter([next(ids) if is_new else None for is_new in news])
-        return [[next(answers) for _ in given] for (given,) in calls]
+        return [list(islice(answers, len(given))) for (given,) in calls]
 
     async def _add(self, db: Connection, events: Sequence[NewEvent]) -> list[int | None]:
         if not events:
@@ -119,7 +121,7 @@ def _incoming(events: Sequence[NewEvent], sizes: Sequence[int], firsts: Sequence
         "digest": [digests[n] for n in order],
         "size": [sizes[n] for n in order],
     }
-    return composites(_INCOMING, values, len(events))
+    return _WRITE.array(values)
 
 
 def _partitions(events: Sequence[NewEvent]) -> Iterable[int]:

@@ -114,6 +114,7 @@ class Batches:
     async def _work(self) -> None:
         try:
             while self._queue:
+                await asyncio.sleep(0)  # whoever was answered just now, and what was read already, comes along
                 batch, self._queue = self._queue[:MOST_AT_ONCE], self._queue[MOST_AT_ONCE:]
                 await self._commit(batch)
         finally:

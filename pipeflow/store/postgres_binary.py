@@ -7,7 +7,8 @@ needs no names. Oid 0 stands for a type of ours, whose real one differs from dat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache
+from itertools import chain, groupby, repeat
 from struct import Struct
 from typing import Any
 
@@ -18,9 +19,11 @@ from psycopg.pq import Format
 from pipeflow.store.postgres_rows import clean
 
 _COUNT = Struct(">i").pack
-_PAIR = Struct(">Ii").pack
+_FIELD = Struct(">Ii").pack
+_SOME_DOUBLE = Struct(">Iid").pack
 _ARRAY = Struct(">iiIii").pack
 _OURS, _INTEGER, _BYTEA, _TEXT, _DOUBLE = 0, 23, 17, 25, 701
+_NO_TEXT, _NO_DOUBLE = _FIELD(_TEXT, -1), _FIELD(_DOUBLE, -1)
 
 
 class Binary(bytes):
@@ -39,52 +42,75 @@ psycopg.adapters.register_dumper(Binary, _BinaryDumper)
 
 def integers(values: Sequence[int]) -> Binary:
     """Write an integer[]."""
-    return _array(_INTEGER, map(_COUNT, values), len(values))
+    return _array(_INTEGER, list(map(_COUNT, values)))
 
 
 def blobs(values: Sequence[bytes]) -> Binary:
     """Write a bytea[]."""
-    return _array(_BYTEA, values, len(values))
+    return _array(_BYTEA, values)
 
 
-def composites(columns: Mapping[str, str], values: Mapping[str, Sequence[Any]], number: int) -> Binary:
-    """Write an array of so many rows of a composite type, given the types of its columns and the values of each."""
-    written = [map(_WRITERS[kind], values[name]) for name, kind in columns.items()]
-    head = _COUNT(len(columns))
-    return _array(_OURS, (head + b"".join(fields) for fields in zip(*written, strict=True)), number)
+class Composite:
+    """Writes arrays of a composite type with these attributes, each of a sort below; neighbours of fixed sorts at once.
+
+    Fixed: `integer`, `bigint`, `boolean`, `uuid`, `time` (never NULL). Else: `double`, `text`, and `word`, a text of
+    which there are few.
+    """
+
+    def __init__(self, attributes: Mapping[str, str]) -> None:
+        self._head = _COUNT(len(attributes))
+        self._parts: list[tuple[Callable[..., bytes], list[str | int]]] = []
+        for is_fixed, group in groupby(attributes.items(), lambda attribute: attribute[1] in _FIXED):
+            if is_fixed:
+                self._parts.append(_together(list(group)))
+            else:
+                self._parts += [(_WRITERS[sort], [name]) for name, sort in group]
+
+    def array(self, values: Mapping[str, Iterable[Any]]) -> Binary:
+        """Write rows, given the values of each attribute."""
+        written = [
+            map(write, *(values[one] if isinstance(one, str) else repeat(one) for one in sources))
+            for write, sources in self._parts
+        ]
+        return _array(_OURS, [b"".join(fields) for fields in zip(repeat(self._head), *written, strict=False)])
 
 
-def _array(element: int, values: Iterable[bytes], number: int) -> Binary:
-    parts = [_ARRAY(1, 0, element, number, 1)]
-    for value in values:
-        parts.append(_COUNT(len(value)))
-        parts.append(value)
-    return Binary(b"".join(parts))
+def _together(attributes: list[tuple[str, str]]) -> tuple[Callable[..., bytes], list[str | int]]:
+    layout = ">"
+    sources: list[str | int] = []
+    for name, sort in attributes:
+        oid, code = _FIXED[sort]
+        layout += f"Ii{code}"
+        sources += [oid, Struct(f">{code}").size, name]
+    return Struct(layout).pack, sources
+
+
+def _array(element: int, values: Sequence[bytes]) -> Binary:
+    sizes = map(_COUNT, map(len, values))
+    head = _ARRAY(1, 0, element, len(values), 1)
+    return Binary(head + b"".join(chain.from_iterable(zip(sizes, values, strict=True))))
 
 
 def _text(value: str | None) -> bytes:
     if value is None:
         return _NO_TEXT
     encoded = (value if "\0" not in value else clean(value)).encode()
-    return _PAIR(_TEXT, len(encoded)) + encoded
+    return _FIELD(_TEXT, len(encoded)) + encoded
 
 
 def _double(value: float | None) -> bytes:
-    return _NO_DOUBLE if value is None else _SOME_DOUBLE(value)
+    return _NO_DOUBLE if value is None else _SOME_DOUBLE(_DOUBLE, 8, value)
 
 
-def _fixed(oid: int, layout: str) -> Callable[[Any], bytes]:
-    struct = Struct(f">Ii{layout}")
-    return partial(struct.pack, oid, struct.size - 8)
-
-
-_NO_TEXT, _NO_DOUBLE = _PAIR(_TEXT, -1), _PAIR(_DOUBLE, -1)
-_SOME_DOUBLE = _fixed(_DOUBLE, "d")
+_FIXED = {
+    "integer": (_INTEGER, "i"),
+    "bigint": (20, "q"),
+    "boolean": (16, "?"),
+    "uuid": (2950, "16s"),
+    "time": (_DOUBLE, "d"),
+}
 _WRITERS: Mapping[str, Callable[[Any], bytes]] = {
     "text": _text,
-    "integer": _fixed(_INTEGER, "i"),
-    "bigint": _fixed(20, "q"),
-    "boolean": _fixed(16, "?"),
-    "double precision": _double,
-    "uuid": _fixed(2950, "16s"),
+    "word": lru_cache(1024)(_text),
+    "double": _double,
 }

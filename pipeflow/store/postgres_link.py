@@ -89,11 +89,7 @@ class Database:
         """
         if not self._open:
             raise StoreUnavailable(f"{self} is not open; open the store first.")
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await self._free.acquire()
-        except TimeoutError:
-            raise StoreUnavailable(f"All connections to {self} are busy; nothing was changed, try again.") from None
+        await self._take_turn()
         db: Connection | None = None
         try:
             db = self._idle.pop() if self._idle else await self._connect()
@@ -104,6 +100,16 @@ class Database:
             self._free.release()
             if db is not None:
                 await self._give_back(db)
+
+    async def _take_turn(self) -> None:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._free.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(f"All connections to {self} are busy; nothing was changed, try again.") from None
 
     async def _connect(self) -> Connection:
         now = asyncio.get_running_loop().time()

@@ -19,8 +19,10 @@ from pipeflow.store.postgres_link import FIRST_PAUSE, LONGEST_PAUSE, Database, c
 
 CHANNELS = ("pipeflow_work", "procrastinate_any_queue_v1")
 LOOK_EVERY = 0.2
-CALM = 0.005
+CALM = 0.01
 PROOF_OF_LIFE = 10.0
+# Nothing in it needs to last, so it waits for no disk, nor has the next commit wait.
+_NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify('pipeflow_work', %s)"
 
 log = logging.getLogger("pipeflow.store")
 
@@ -79,7 +81,7 @@ class Wakes:
                 self._untold = False
                 with suppress(PipeflowError):  # whoever missed it looks by himself
                     async with self._database.connection() as db:
-                        await run(db, "SELECT pg_notify('pipeflow_work', %s)", (self._name,))
+                        await run(db, _NOTIFY, (self._name,))
                 await asyncio.sleep(CALM)
         finally:
             self._telling = None
