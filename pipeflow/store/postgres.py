@@ -126,15 +126,12 @@ class PostgresStore:
             return await self.read(ask, *arguments)
 
     # Events ---------------------------------------------------------------------------------------------------------
-    async def add_events(self, events: Sequence[NewEvent]) -> list[int | None]:
+    def add_events(self, events: Sequence[NewEvent]) -> asyncio.Future[list[int | None]]:
         """Store events and say their ids; None for one known already."""
         self._check()
-        ids: list[int | None]
         if any(event.source == "poll" for event in events):
-            ids = await self._work.submit(self._add.polled, (events,), wakes=True)
-        else:
-            ids = await self._incoming.submit(self._add.deliveries, (events,), wakes=True)
-        return ids
+            return self._work.submit(self._add.polled, (events,), wakes=True)
+        return self._incoming.submit(self._add.deliveries, (events,), wakes=True)
 
     async def undispatched(self, owned: Owned, *, limit: int, after: int = 0) -> list[StoredEvent]:
         """Give events that wait for dispatch, oldest first; fewer than `limit` where their bodies are large."""
