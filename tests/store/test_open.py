@@ -74,18 +74,18 @@ async def test_store_remembers_when_it_is_opened_again(store: Store, database_ur
 async def test_closed_store_says_so(store: Store) -> None:
     await store.close()
     for call in (
-        store.counts(),
-        store.add_events([new_event()]),
-        store.due_runs(ALL, NOW, limit=1),
-        store.open_attempt(1, ALL, NOW),
+        lambda: store.counts(),
+        lambda: store.add_events([new_event()]),
+        lambda: store.due_runs(ALL, NOW, limit=1),
+        lambda: store.open_attempt(1, ALL, NOW),
     ):
         with pytest.raises(StoreUnavailable, match="not open"):
-            await call
+            await call()
     await store.close()
 
 
 async def test_closing_commits_what_is_under_way(store: Store) -> None:
-    adding = [asyncio.create_task(store.add_events([new_event(number)])) for number in range(100)]
+    adding = [asyncio.ensure_future(store.add_events([new_event(number)])) for number in range(100)]
     await asyncio.sleep(0)
     await store.close()
     assert None not in [event_id for (event_id,) in await asyncio.gather(*adding)]

@@ -128,7 +128,7 @@ async def test_read_only_folder_is_named_when_opening(small_disk: Path) -> None:
 
 
 async def test_lists_and_reads_go_on_while_many_are_stored(store: SQLiteStore) -> None:
-    adding = [asyncio.create_task(store.add_events([new_event(number)])) for number in range(500)]
+    adding = [asyncio.ensure_future(store.add_events([new_event(number)])) for number in range(500)]
     seen = [len(await store.events(EventFilter(limit=0))) for _ in range(5)]
     await asyncio.gather(*adding)
     assert seen == sorted(seen)
