@@ -19,7 +19,7 @@ from pipeflow.store.postgres_link import FIRST_PAUSE, LONGEST_PAUSE, Database, c
 
 CHANNELS = ("pipeflow_work", "procrastinate_any_queue_v1")
 LOOK_EVERY = 0.2
-CALM = 0.02
+CALM = 0.01
 PROOF_OF_LIFE = 10.0
 # Nothing in it needs to last, so it waits for no disk, nor has the next commit wait.
 _NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify('pipeflow_work', %s)"
