@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pipeflow.engine.halves import MERGED, Halves, named
 from pipeflow.engine.twins import Bearers, is_stale, is_twin, state_after
 from pipeflow.engine.writes import Cause, Hold, Ledger
-from pipeflow.events import names_of, normalise
+from pipeflow.events import Payload, names_of, normalise
 from pipeflow.registry import Registry
 from pipeflow.store.base import Dispatch, NewRun, Owned, RecordState, Run, Store, StoredEvent
 
 BATCH = 64
+MOST_PAYLOADS, MOST_BYTES = 512, 16 * 1024
 CROWD = 0.25
 """The share of a full batch from which one company's events are a crowd."""
 GENTLE = 16
@@ -53,6 +54,7 @@ class Dispatcher:
         self._store = store
         self._registry = registry
         self._ledger = ledger
+        self.payloads: dict[int, Payload] = {}
         self._bearers = Bearers()
         self._halves = Halves(store, ledger.clock)
         self._seconds: set[int] = set()
@@ -164,6 +166,8 @@ class Dispatcher:
             runs = self._runs(event, [name for name in names if name.endswith(MERGED)])
             return Dispatch(event.id, names, "dispatched" if runs else "twin", runs=runs)
         runs = self._runs(event, names)
+        if runs:
+            self._keep(event, payload)
         cause = self._ledger.judge(event, payload, is_new=before is None) if runs else None
         if isinstance(cause, Hold):
             return cause
@@ -174,6 +178,13 @@ class Dispatcher:
         if cause is not None:
             return self._decide_echo(Dispatch(event.id, names, "echo", stale, record=state), cause, runs)
         return Dispatch(event.id, names, "dispatched" if runs else "unmatched", stale, runs=runs, record=state)
+
+    def _keep(self, event: StoredEvent, payload: Payload) -> None:
+        """Spare the first attempt reading the body again; it takes it out, as a handler may change what it is given."""
+        if len(event.raw) <= MOST_BYTES:
+            self.payloads[event.id] = payload
+        if len(self.payloads) > MOST_PAYLOADS:
+            del self.payloads[next(iter(self.payloads))]
 
     def _decide_echo(self, decision: Dispatch, cause: Cause, runs: tuple[NewRun, ...]) -> Dispatch:
         """Wake those that are not in the chain which caused the event, and those that want to hear themselves."""

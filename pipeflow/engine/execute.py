@@ -50,14 +50,17 @@ class Executor:
         self._clock = clock
         self._memory = OnceMemory(store, clock)
 
-    async def execute(self, entry: Handler | Job, run: Run, stored: StoredEvent) -> tuple[Closing, float]:
+    async def execute(
+        self, entry: Handler | Job, run: Run, stored: StoredEvent, payload: Payload | None = None
+    ) -> tuple[Closing, float]:
         """Call `entry` and give how it ended, with the seconds for which its account must rest (0: none).
 
+        `payload` is what the event's body tells, where somebody has read it already and needs it no more.
         Raises CancelledError where the engine takes the attempt back.
         """
         try:
             async with asyncio.timeout(entry.timeout) as limit:
-                skipped = await self._call(entry, run, stored, limit)
+                skipped = await self._call(entry, run, stored, payload, limit)
         except TimeoutError as error:
             late = TimeoutError(f"{entry.name} was still at work after {entry.timeout:g} s")
             return await self._failed(late if limit.expired() else error, run)
@@ -73,12 +76,15 @@ class Executor:
             return Closing(run.id, "skipped", "skipped", error=skipped), 0.0
         return Closing(run.id, "succeeded", "succeeded"), 0.0
 
-    async def _call(self, entry: Handler | Job, run: Run, stored: StoredEvent, limit: asyncio.Timeout) -> str | None:
+    async def _call(
+        self, entry: Handler | Job, run: Run, stored: StoredEvent, payload: Payload | None, limit: asyncio.Timeout
+    ) -> str | None:
         """Call the function; give why it was skipped, if its predicate says so."""
         account = await self._accounts.acting(run.company)
         if account is None and not _OF_ACCOUNT.isdisjoint(entry.arguments.values()):
             raise await self._accounts.missing(run.company)
-        payload = None if stored.source == "tick" else normalise(stored.raw)
+        if payload is None and stored.source != "tick":
+            payload = normalise(stored.raw)
         fields = await self._fields.for_event(run.company, payload, entry)
         event = _event_of(stored, payload, account, run, fields)
         if isinstance(entry, Handler) and entry.when is not None and not entry.when(event, fields):

@@ -1,12 +1,10 @@
-"""The events of the runs in memory, so that an attempt need not read its event. Imports errors and store rows."""
+"""The events of the runs in memory, so that an attempt need not read its event. Imports store rows."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from pipeflow.errors import StoreError
 from pipeflow.store.base import EventFilter, Store, StoredEvent
 
 MOST_EVENTS = 10_000
@@ -14,18 +12,13 @@ MOST_BYTES = 48 * 1024 * 1024
 
 
 class RecentEvents:
-    """A bounded number of stored events, kept until their runs have ended; any other is read when it is asked for.
-
-    What is asked for in one turn of the loop is read in one question.
-    """
+    """A bounded number of stored events, kept until their runs have ended; any other is read when it is asked for."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._events: dict[int, StoredEvent] = {}
         self._uses: Counter[int] = Counter()
         self._bytes = 0
-        self._asked: dict[int, asyncio.Future[StoredEvent]] = {}
-        self._readers: set[asyncio.Task[None]] = set()
 
     def keep(self, event: StoredEvent) -> None:
         """Keep an event for one more run, if there is room."""
@@ -48,46 +41,15 @@ class RecentEvents:
 
     async def fetch(self, event_ids: Sequence[int]) -> None:
         """Read and keep events, each for one run."""
-        missing = {event_id for event_id in event_ids if event_id not in self._events}
-        found = {event_id: self._events[event_id] for event_id in event_ids if event_id in self._events}
-        if missing:
-            found |= await self._read(missing)
+        found = await self.among(event_ids)
         for event_id in event_ids:
             if event_id in found:
                 self.keep(found[event_id])
 
-    async def get(self, event_id: int) -> StoredEvent:
-        """Give an event; raises StoreError where it is gone."""
-        known = self._events.get(event_id)
-        if known is not None:
-            return known
-        if not self._asked:
-            asyncio.get_running_loop().call_soon(self._begin_reading)
-        if event_id not in self._asked:
-            self._asked[event_id] = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(self._asked[event_id])
-
-    def _begin_reading(self) -> None:
-        asked, self._asked = self._asked, {}
-        reader = asyncio.create_task(self._answer(asked))
-        self._readers.add(reader)
-        reader.add_done_callback(self._readers.discard)
-
-    async def _answer(self, asked: Mapping[int, asyncio.Future[StoredEvent]]) -> None:
-        found: Mapping[int, StoredEvent] = {}
-        trouble: Exception | None = None
-        try:
-            found = await self._read(asked)
-        except StoreError as error:
-            trouble = error
-        for event_id, future in asked.items():
-            if event_id in found:
-                future.set_result(found[event_id])
-            else:
-                gone = StoreError(f"Event {event_id} is gone from the store, though a run of it is open.")
-                future.set_exception(trouble or gone)
-                future.exception()  # whoever asked may be gone too
-
-    async def _read(self, event_ids: set[int] | Mapping[int, object]) -> dict[int, StoredEvent]:
-        events = await self._store.events(EventFilter(limit=len(event_ids), ids=tuple(event_ids)))
-        return {event.id: event for event in events}
+    async def among(self, event_ids: Sequence[int]) -> dict[int, StoredEvent]:
+        """Give events, those that are not kept read in one question; one that is gone is left out."""
+        found = {event_id: self._events[event_id] for event_id in event_ids if event_id in self._events}
+        if missing := {event_id for event_id in event_ids if event_id not in found}:
+            events = await self._store.events(EventFilter(limit=len(missing), ids=tuple(missing)))
+            found |= {event.id: event for event in events}
+        return found

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from pipeflow.engine.accounts import Accounts
 from pipeflow.engine.bounded import PATIENCE
@@ -24,7 +26,7 @@ from pipeflow.errors import NotConnected, StoreUnavailable
 from pipeflow.naming import ACCOUNT
 from pipeflow.registry import Handler, Job, Registry
 from pipeflow.settings import Settings
-from pipeflow.store.base import Closing, Owned, Run, RunFilter, Store, StoredEvent
+from pipeflow.store.base import Attempt, Closing, Owned, Run, RunFilter, Store, StoredEvent
 
 REFILL, MOST_AT_ONCE = 256, 2000
 REFILL_AGAIN = 0.25
@@ -36,6 +38,18 @@ NEVER = float("inf")
 PATIENCE_BEFORE_SUSPECTS = 10.0
 
 log = logging.getLogger("pipeflow.engine")
+
+
+@dataclass(slots=True, eq=False)
+class Attempting:
+    """An attempt under way: of what, in which partition at which epoch, and how it ended."""
+
+    run: Run
+    entry: Handler | Job
+    event: StoredEvent
+    owned: Owned
+    closing: Closing | None = None
+    seconds: float = 0.0
 
 
 class Engine:
@@ -77,6 +91,9 @@ class Engine:
         self._ready = Ready(settings.concurrency, {**limits, **dict.fromkeys(registry.jobs, 1)})
         self._recent = RecentEvents(store)
         self._attempts: set[asyncio.Task[None]] = set()
+        self._recorders: set[asyncio.Task[bool]] = set()
+        self._ended: list[Attempting] = []
+        self._cut_off = False
         self._busy: Counter[int] = Counter()
         self._woken = asyncio.Event()
         self._stopping = False
@@ -120,17 +137,22 @@ class Engine:
         if self._loop_task is None:
             return
         self._ownership.leave()
-        if self._attempts:
-            await asyncio.wait(self._attempts, timeout=grace)
+        await self._attempts_end(grace)
+        self._cut_off = True
         for attempt in self._attempts:
             attempt.cancel()
-        if self._attempts:
-            _, stubborn = await asyncio.wait(self._attempts, timeout=PATIENCE)
-            self.is_stubborn = bool(stubborn)
+        await self._attempts_end(PATIENCE)
+        self.is_stubborn = bool(self._attempts)
         self._loop_task.cancel()
         await asyncio.gather(self._loop_task, return_exceptions=True)
         await self._ownership.stop()
         await self._ledger.end()
+
+    async def _attempts_end(self, seconds: float) -> None:
+        """Wait until nothing is under way and every end is recorded, at most so long."""
+        until = time.monotonic() + seconds
+        while (under_way := {*self._attempts, *self._recorders}) and (left := until - time.monotonic()) > 0:
+            await asyncio.wait(under_way, timeout=left, return_when=asyncio.FIRST_COMPLETED)
 
     async def go_on(self, company: int) -> None:
         """Let a company's runs start again, those too that found it not connected: its accounts have changed.
@@ -192,7 +214,7 @@ class Engine:
             await asyncio.wait(self._attempts, timeout=PATIENCE_BEFORE_SUSPECTS)
         for suspect in suspects:
             if not self._stopping:
-                await self._safely(self._attempt(suspect, alone=not self._attempts, held=False))
+                await self._safely(self._try_alone(suspect))
 
     async def _dispatch(self) -> None:
         self._news = False
@@ -276,68 +298,126 @@ class Engine:
         return True
 
     def _fill(self) -> None:
+        """Start what may start; what finds a slot now is recorded together."""
+        runs: list[Run] = []
         while not self._stopping and (run := self._ready.take()) is not None:
-            attempt = asyncio.create_task(self._slot(run))
-            self._attempts.add(attempt)
-            attempt.add_done_callback(self._attempts.discard)
+            runs.append(run)
+        if runs:
+            self._record(self._begin(runs))
 
-    async def _slot(self, run: Run) -> None:
+    def _record(self, work: Coroutine[Any, Any, None]) -> None:
+        recorder = asyncio.create_task(self._safely(work))
+        self._recorders.add(recorder)
+        recorder.add_done_callback(self._recorders.discard)
+
+    async def _begin(self, runs: Sequence[Run]) -> None:
+        """Record that attempts start, then start each in a task of its own."""
+        left = {run.id: run for run in runs}
         try:
-            await self._safely(self._attempt(run))
+            for attempt in await self._open(runs):
+                del left[attempt.run.id]
+                self._start(attempt)
         finally:
-            self._ready.forget(run.id)
-            self._recent.let_go(run.event_id)
-            if self._probes.get(run.company) == run.id:
-                del self._probes[run.company]
-            self._fill()
-            if self._ready.overflowed:
-                self._woken.set()
+            for run in left.values():
+                self._ready.release(run)
+                self._leave(run)
+            if left:
+                self._fill()
 
-    async def _attempt(self, run: Run, *, alone: bool = False, held: bool = True) -> None:
-        epoch = self._ownership.owned.get(run.partition)
-        owned = {} if epoch is None else {run.partition: epoch}
-        self._busy[run.partition] += 1
+    def _start(self, attempt: Attempting) -> None:
+        if self._cut_off:
+            attempt.closing = self._released(attempt.run, "the process was told to end")
+            self._ready.release(attempt.run)
+            self._end(attempt)
+            return
+        task = asyncio.create_task(self._work_on(attempt))
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
+
+    async def _work_on(self, attempt: Attempting) -> None:
         try:
-            entry = self._registry.handlers.get(run.handler) or self._registry.jobs.get(run.handler)
-            if entry is None:
-                self._offer(run)
-                return
-            event = await self._recent.get(run.event_id)
-            if self._executor.fuse.is_blown(run):
+            await self._execute(attempt)
+        finally:
+            self._ready.release(attempt.run)
+            if attempt.closing is None:
+                self._leave(attempt.run)
+                self._fill()
+        self._end(attempt)
+
+    async def _execute(self, attempt: Attempting) -> None:
+        started = time.perf_counter()
+        attempt.closing, pause = await self._executed(attempt)
+        attempt.seconds = time.perf_counter() - started
+        self._rest(attempt.run, attempt.closing, pause)
+
+    def _end(self, attempt: Attempting) -> None:
+        """Have the end of an attempt recorded, with those of all that end in this turn of the loop."""
+        self._ended.append(attempt)
+        if len(self._ended) == 1:
+            self._record(self._end_all())
+
+    async def _end_all(self) -> None:
+        ended, self._ended = self._ended, []
+        self._fill()
+        await self._close(ended)
+        self._fill()
+        if self._ready.overflowed:
+            self._woken.set()
+
+    async def _try_alone(self, suspect: Run) -> None:
+        """Work a suspect from its beginning to its end, without a slot."""
+        for attempt in await self._open([suspect], alone=not self._attempts):
+            await self._execute(attempt)
+            await self._close([attempt])
+            return
+        self._leave(suspect)
+
+    def _leave(self, run: Run) -> None:
+        """Let a run be offered again, and its event and partition go: it is not under way any more."""
+        self._ready.forget(run.id)
+        self._recent.let_go(run.event_id)
+        if self._probes.get(run.company) == run.id:
+            del self._probes[run.company]
+        self._busy[run.partition] -= 1
+        if not self._busy[run.partition]:
+            del self._busy[run.partition]
+
+    async def _open(self, runs: Sequence[Run], *, alone: bool = False) -> list[Attempting]:
+        """Record that attempts start, in one commit where the store can; give those that do."""
+        for run in runs:
+            self._busy[run.partition] += 1
+        events = await self._recent.among([run.event_id for run in runs])
+        asked: list[tuple[Attempting, Awaitable[Attempt | None]]] = []
+        for run in runs:
+            attempt = self._attempting(run, events)
+            if attempt is not None and self._executor.fuse.is_blown(run):
                 await self._park(run)
-                return
-            if not await self._open(run, owned, alone):
-                return
-            started = time.perf_counter()
-            closing, pause = await self._executed(entry, run, event)
-            seconds = time.perf_counter() - started
-            if held:
-                self._ready.release(run)
-                held = False
-            self._rest(run, closing, pause)
-            self._fill()
-            following = await self._close(closing, owned)
-            if closing.due_at is not None:
-                self._refill_at = min(self._refill_at, closing.due_at)
-                self._woken.set()
-            self._tell_closed(run, closing, seconds)
-            if following is not None and following.due_at is not None:
-                self._offer(following)
-        finally:
-            self._busy[run.partition] -= 1
-            if not self._busy[run.partition]:
-                del self._busy[run.partition]
-            if held:
-                self._ready.release(run)
+            elif attempt is not None:
+                asked.append((attempt, self._store.open_attempt(run.id, attempt.owned, self._clock(), alone=alone)))
+        begun: list[Attempting] = []
+        broken: list[Attempting] = []
+        for attempt, opening in asked:
+            try:
+                if await opening is not None:
+                    begun.append(attempt)
+            except StoreUnavailable as error:
+                log.warning("The store cannot commit: %s", error)
+                attempt.closing = self._released(attempt.run, "the store broke off before this attempt began")
+                broken.append(attempt)
+        await self._store_ends(broken)
+        return begun
 
-    async def _open(self, run: Run, owned: Owned, alone: bool) -> bool:
-        """Record that an attempt starts. Where the store broke off, it may have: then it is taken back, uncounted."""
-        try:
-            return await self._store.open_attempt(run.id, owned, self._clock(), alone=alone) is not None
-        except StoreUnavailable as error:
-            reason = "the store broke off before this attempt began"
-            await self._close(Closing(run.id, "released", "pending", False, self._clock(), reason), owned)
-            raise error
+    def _attempting(self, run: Run, events: Mapping[int, StoredEvent]) -> Attempting | None:
+        entry = self._registry.handlers.get(run.handler) or self._registry.jobs.get(run.handler)
+        if entry is None:
+            self._offer(run)
+            return None
+        event = events.get(run.event_id)
+        if event is None:
+            log.error("Event %d is gone from the store, though run %d of it is open.", run.event_id, run.id)
+            return None
+        epoch = self._ownership.owned.get(run.partition)
+        return Attempting(run, entry, event, {} if epoch is None else {run.partition: epoch})
 
     async def _park(self, run: Run) -> None:
         """Have a lane wait for a person: somebody answers each of its writes."""
@@ -350,24 +430,52 @@ class Engine:
             )
         self._executor.fuse.mend(run)
 
-    async def _executed(self, entry: Handler | Job, run: Run, event: StoredEvent) -> tuple[Closing, float]:
+    async def _executed(self, attempt: Attempting) -> tuple[Closing, float]:
         try:
-            return await self._executor.execute(entry, run, event)
+            payload = self._dispatcher.payloads.pop(attempt.event.id, None)
+            return await self._executor.execute(attempt.entry, attempt.run, attempt.event, payload)
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
-            reason = "the process was told to end"
-            now = self._clock()
-            return Closing(run.id, "released", "pending", counted=False, due_at=now, error=reason), 0.0
+            return self._released(attempt.run, "the process was told to end"), 0.0
 
-    async def _close(self, closing: Closing, owned: Owned) -> Run | None:
-        """Record the end; while the store cannot, try again: the handler has run and must not run once more."""
-        while True:
-            try:
-                return await self._store.close_attempt(closing, owned, self._clock())
-            except StoreUnavailable as error:
-                log.warning("The end of run %d could not be stored and will be again: %s", closing.run_id, error)
+    def _released(self, run: Run, reason: str) -> Closing:
+        return Closing(run.id, "released", "pending", counted=False, due_at=self._clock(), error=reason)
+
+    async def _close(self, attempts: Sequence[Attempting]) -> None:
+        """Record how attempts ended, tell of it, and go on with the runs that waited for that."""
+        following = await self._store_ends(attempts)
+        for attempt in attempts:
+            self._leave(attempt.run)
+            due_at = attempt.closing.due_at if attempt.closing is not None else None
+            if due_at is not None:
+                self._refill_at = min(self._refill_at, due_at)
+                self._woken.set()
+            self._tell_closed(attempt)
+        for run in following:
+            if run.due_at is not None:
+                self._offer(run)
+
+    async def _store_ends(self, attempts: Sequence[Attempting]) -> list[Run]:
+        """Record ends; while the store cannot, try again: the handlers have run and must not run once more."""
+        following: list[Run] = []
+        while attempts:
+            asked = [
+                (one, self._store.close_attempt(one.closing, one.owned, self._clock()))
+                for one in attempts
+                if one.closing is not None
+            ]
+            attempts = []
+            for attempt, ending in asked:
+                try:
+                    run = await ending
+                    following += [run] if run is not None else []
+                except StoreUnavailable as error:
+                    log.warning("The end of run %d could not be stored and will be again: %s", attempt.run.id, error)
+                    attempts.append(attempt)
+            if attempts:
                 await asyncio.sleep(BACK_OFF)
+        return following
 
     def _rest(self, run: Run, closing: Closing, pause: float) -> None:
         """Let the company's runs wait where its account is in trouble, and go on where it is not any more.
@@ -397,9 +505,10 @@ class Engine:
             for observer in self.observers:
                 observer.event_dispatched(event, handlers.get(event.id, ()))
 
-    def _tell_closed(self, run: Run, closing: Closing, seconds: float) -> None:
+    def _tell_closed(self, attempt: Attempting) -> None:
         for observer in self.observers:
-            observer.run_closed(run, closing, seconds)
+            if attempt.closing is not None:
+                observer.run_closed(attempt.run, attempt.closing, attempt.seconds)
 
     def _notice(self, text: str) -> None:
         for observer in self.observers:

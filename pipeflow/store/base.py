@@ -446,14 +446,15 @@ class Store(Protocol):
         """Say when the next run that `due_runs` would give becomes due, which may be past; None where there is none."""
         ...
 
-    async def open_attempt(self, run_id: int, owned: Owned, now: float, *, alone: bool = False) -> Attempt | None:
+    def open_attempt(self, run_id: int, owned: Owned, now: float, *, alone: bool = False) -> Awaitable[Attempt | None]:
         """Record that an attempt starts; None where the run is not pending and due any more, or no longer ours.
 
-        A run that is paused or parked does not start either.
+        A run that is paused or parked does not start either. It is under way once it is called, awaited or not, so
+        that what is called in one turn of the loop is one commit; the same goes for `close_attempt`.
         """
         ...
 
-    async def close_attempt(self, closing: Closing, owned: Owned, now: float) -> Run | None:
+    def close_attempt(self, closing: Closing, owned: Owned, now: float) -> Awaitable[Run | None]:
         """Record how the open attempt of a run ended; give the run that its lane's end made due, if any.
 
         A run that has ended, or whose partition is no longer ours, is left as it is.

@@ -115,6 +115,15 @@ class PostgresStore:
         self._check()
         return self._work.submit(operation, arguments, wakes=wakes)
 
+    def _write_soon(self, operation: Operation, *arguments: Any) -> asyncio.Future[Any]:
+        """Carry out a call without being awaited; what refuses it is raised by the future, like what becomes of it."""
+        try:
+            return self.write(operation, *arguments)
+        except StoreUnavailable as error:
+            refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return refused
+
     async def read(self, ask: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         """Ask on a free connection."""
         self._check()
@@ -195,15 +204,13 @@ class PostgresStore:
         """Say when the next run that `due_runs` would give becomes due; in the past where one may start already."""
         return await self.read(postgres_runs.next_due_at, owned, handlers, resting)
 
-    async def open_attempt(self, run_id: int, owned: Owned, now: float, *, alone: bool = False) -> Attempt | None:
+    def open_attempt(self, run_id: int, owned: Owned, now: float, *, alone: bool = False) -> Awaitable[Attempt | None]:
         """Record that an attempt starts; None where the run may not start (any more)."""
-        attempt: Attempt | None = await self.write(postgres_runs.open_attempts, run_id, owned, now, alone)
-        return attempt
+        return self._write_soon(postgres_runs.open_attempts, run_id, owned, now, alone)
 
-    async def close_attempt(self, closing: Closing, owned: Owned, now: float) -> Run | None:
+    def close_attempt(self, closing: Closing, owned: Owned, now: float) -> Awaitable[Run | None]:
         """Record how the open attempt of a run ended; give the run that its lane's end made due, if any."""
-        run: Run | None = await self.write(postgres_runs.close_attempts, closing, owned, now)
-        return run
+        return self._write_soon(postgres_runs.close_attempts, closing, owned, now)
 
     async def runs(self, wanted: RunFilter) -> list[Run]:
         """List runs, newest first."""

@@ -8,7 +8,7 @@ blocks the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -174,6 +174,15 @@ class SQLiteStore:
             raise StoreError(f"Only the owner of {self._path} works its runs; open the store with owner=True.")
         return writer.submit(do, arguments)
 
+    def _work_soon(self, do: Many, arguments: Any) -> asyncio.Future[Any]:
+        """Work without being awaited; what refuses it is raised by the future, like what becomes of it."""
+        try:
+            return self._work(do, arguments)
+        except StoreError as error:
+            refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return refused
+
     def _read(self, do: Read, *arguments: Any) -> asyncio.Future[Any]:
         return self._running().reader.submit(do, arguments)
 
@@ -261,15 +270,13 @@ class SQLiteStore:
         due_at: float | None = await self._read(sqlite_runs.next_due_at, owned, handlers, resting)
         return due_at
 
-    async def open_attempt(self, run_id: int, owned: Owned, now: float, *, alone: bool = False) -> Attempt | None:
+    def open_attempt(self, run_id: int, owned: Owned, now: float, *, alone: bool = False) -> Awaitable[Attempt | None]:
         """Record that an attempt starts; None where the run may not start (any more)."""
-        attempt: Attempt | None = await self._work(sqlite_runs.open_many, (run_id, owned, now, alone))
-        return attempt
+        return self._work_soon(sqlite_runs.open_many, (run_id, owned, now, alone))
 
-    async def close_attempt(self, closing: Closing, owned: Owned, now: float) -> Run | None:
+    def close_attempt(self, closing: Closing, owned: Owned, now: float) -> Awaitable[Run | None]:
         """Record how the open attempt of a run ended; give the run that its lane's end made due, if any."""
-        run: Run | None = await self._work(sqlite_runs.close_many, (closing, owned, now))
-        return run
+        return self._work_soon(sqlite_runs.close_many, (closing, owned, now))
 
     async def runs(self, wanted: RunFilter) -> list[Run]:
         """List runs, newest first."""

@@ -93,7 +93,7 @@ async def test_locked_database_is_unavailable_until_it_is_free(store: SQLiteStor
         with pytest.raises(StoreUnavailable, match="locked"):
             await store.open_attempt(run.id, ALL, NOW)
         assert await store.runs(RunFilter()) == [run]
-        waiting = asyncio.create_task(store.open_attempt(run.id, ALL, NOW))
+        waiting = asyncio.ensure_future(store.open_attempt(run.id, ALL, NOW))
         await asyncio.sleep(0)
         holder.execute("COMMIT")
     assert await waiting is not None
