@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from pipeflow.engine.accounts import Accounts
-from pipeflow.engine.bounded import Bounded
+from pipeflow.engine.bounded import Bounded, Limit
 from pipeflow.engine.dryrun import DryRun, DryWrites
 from pipeflow.engine.fieldnames import CompanyFields
 from pipeflow.engine.fuse import Fuse
@@ -58,9 +58,9 @@ class Executor:
         `payload` is what the event's body tells, where somebody has read it already and needs it no more.
         Raises CancelledError where the engine takes the attempt back.
         """
+        limit = Limit(entry.timeout)
         try:
-            async with asyncio.timeout(entry.timeout) as limit:
-                skipped = await self._call(entry, run, stored, payload, limit)
+            skipped = await limit.hold(self._call(entry, run, stored, payload, limit))
         except TimeoutError as error:
             late = TimeoutError(f"{entry.name} was still at work after {entry.timeout:g} s")
             return await self._failed(late if limit.expired() else error, run)
@@ -77,10 +77,10 @@ class Executor:
         return Closing(run.id, "succeeded", "succeeded"), 0.0
 
     async def _call(
-        self, entry: Handler | Job, run: Run, stored: StoredEvent, payload: Payload | None, limit: asyncio.Timeout
+        self, entry: Handler | Job, run: Run, stored: StoredEvent, payload: Payload | None, limit: Limit
     ) -> str | None:
         """Call the function; give why it was skipped, if its predicate says so."""
-        account = await self._accounts.acting(run.company)
+        account = self._accounts.at_hand(run.company) or await self._accounts.acting(run.company)
         if account is None and not _OF_ACCOUNT.isdisjoint(entry.arguments.values()):
             raise await self._accounts.missing(run.company)
         if payload is None and stored.source != "tick":

@@ -48,6 +48,7 @@ class Attempting:
     entry: Handler | Job
     event: StoredEvent
     owned: Owned
+    task: asyncio.Task[None] | None = None
     closing: Closing | None = None
     seconds: float = 0.0
 
@@ -139,6 +140,7 @@ class Engine:
         self._ownership.leave()
         await self._attempts_end(grace)
         self._cut_off = True
+        await asyncio.sleep(0)  # a task that is cancelled before its first step records nothing
         for attempt in self._attempts:
             attempt.cancel()
         await self._attempts_end(PATIENCE)
@@ -330,14 +332,15 @@ class Engine:
             self._ready.release(attempt.run)
             self._end(attempt)
             return
-        task = asyncio.create_task(self._work_on(attempt))
-        self._attempts.add(task)
-        task.add_done_callback(self._attempts.discard)
+        attempt.task = asyncio.create_task(self._work_on(attempt))
+        self._attempts.add(attempt.task)
 
     async def _work_on(self, attempt: Attempting) -> None:
         try:
             await self._execute(attempt)
         finally:
+            if attempt.task is not None:
+                self._attempts.discard(attempt.task)
             self._ready.release(attempt.run)
             if attempt.closing is None:
                 self._leave(attempt.run)
