@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,11 @@ from pipeflow.engine.observers import Observer
 from pipeflow.engine.ownership import Everything, Ownership
 from pipeflow.engine.recent import RecentEvents
 from pipeflow.engine.writes import Ledger
-from pipeflow.errors import NotConnected, StoreUnavailable
+from pipeflow.errors import NotConnected, StoreError, StoreUnavailable
 from pipeflow.naming import ACCOUNT
 from pipeflow.registry import Handler, Job, Registry
 from pipeflow.settings import Settings
-from pipeflow.store.base import Attempt, Closing, Owned, Run, RunFilter, Store, StoredEvent
+from pipeflow.store.base import Closing, Owned, Run, RunFilter, Store, StoredEvent
 
 REFILL, MOST_AT_ONCE = 256, 2000
 REFILL_AGAIN = 0.25
@@ -363,17 +363,20 @@ class Engine:
         ended, self._ended = self._ended, []
         self._fill()
         await self._close(ended)
+        for attempt in ended:
+            self._leave(attempt.run)
         self._fill()
         if self._ready.overflowed:
             self._woken.set()
 
     async def _try_alone(self, suspect: Run) -> None:
         """Work a suspect from its beginning to its end, without a slot."""
-        for attempt in await self._open([suspect], alone=not self._attempts):
-            await self._execute(attempt)
-            await self._close([attempt])
-            return
-        self._leave(suspect)
+        try:
+            for attempt in await self._open([suspect], alone=not self._attempts):
+                await self._execute(attempt)
+                await self._close([attempt])
+        finally:
+            self._leave(suspect)
 
     def _leave(self, run: Run) -> None:
         """Let a run be offered again, and its event and partition go: it is not under way any more."""
@@ -390,20 +393,21 @@ class Engine:
         for run in runs:
             self._busy[run.partition] += 1
         events = await self._recent.among([run.event_id for run in runs])
-        asked: list[tuple[Attempting, Awaitable[Attempt | None]]] = []
-        for run in runs:
-            attempt = self._attempting(run, events)
-            if attempt is not None and self._executor.fuse.is_blown(run):
-                await self._park(run)
-            elif attempt is not None:
-                asked.append((attempt, self._store.open_attempt(run.id, attempt.owned, self._clock(), alone=alone)))
+        blown = [run for run in runs if self._executor.fuse.is_blown(run)]
+        for run in blown:
+            await self._park(run)
+        asked = [
+            (attempt, self._store.open_attempt(attempt.run.id, attempt.owned, self._clock(), alone=alone))
+            for run in runs
+            if run not in blown and (attempt := self._attempting(run, events)) is not None
+        ]
         begun: list[Attempting] = []
         broken: list[Attempting] = []
         for attempt, opening in asked:
             try:
                 if await opening is not None:
                     begun.append(attempt)
-            except StoreUnavailable as error:
+            except StoreError as error:
                 log.warning("The store cannot commit: %s", error)
                 attempt.closing = self._released(attempt.run, "the store broke off before this attempt began")
                 broken.append(attempt)
@@ -449,7 +453,6 @@ class Engine:
         """Record how attempts ended, tell of it, and go on with the runs that waited for that."""
         following = await self._store_ends(attempts)
         for attempt in attempts:
-            self._leave(attempt.run)
             due_at = attempt.closing.due_at if attempt.closing is not None else None
             if due_at is not None:
                 self._refill_at = min(self._refill_at, due_at)
@@ -476,6 +479,8 @@ class Engine:
                 except StoreUnavailable as error:
                     log.warning("The end of run %d could not be stored and will be again: %s", attempt.run.id, error)
                     attempts.append(attempt)
+                except StoreError:
+                    log.exception("The end of run %d was refused", attempt.run.id)
             if attempts:
                 await asyncio.sleep(BACK_OFF)
         return following
