@@ -7,10 +7,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pipeflow.engine.accounts import Accounts
+from pipeflow.engine.attempts import BACK_OFF, Attempting, Recorder
 from pipeflow.engine.bounded import PATIENCE
 from pipeflow.engine.dispatch import Dispatcher
 from pipeflow.engine.dryrun import DryRun
@@ -22,9 +22,9 @@ from pipeflow.engine.observers import Observer
 from pipeflow.engine.ownership import Everything, Ownership
 from pipeflow.engine.recent import RecentEvents
 from pipeflow.engine.writes import Ledger
-from pipeflow.errors import NotConnected, StoreError, StoreUnavailable
+from pipeflow.errors import NotConnected, StoreUnavailable
 from pipeflow.naming import ACCOUNT
-from pipeflow.registry import Handler, Job, Registry
+from pipeflow.registry import Registry
 from pipeflow.settings import Settings
 from pipeflow.store.base import Closing, Owned, Run, RunFilter, Store, StoredEvent
 
@@ -32,25 +32,11 @@ REFILL, MOST_AT_ONCE = 256, 2000
 REFILL_AGAIN = 0.25
 REFILL_WHILE_BLOCKED = 0.5
 LONGEST_SLEEP = 60.0
-BACK_OFF = 1.0
 SET_BACK = 5.0
 NEVER = float("inf")
 PATIENCE_BEFORE_SUSPECTS = 10.0
 
 log = logging.getLogger("pipeflow.engine")
-
-
-@dataclass(slots=True, eq=False)
-class Attempting:
-    """An attempt under way: of what, in which partition at which epoch, and how it ended."""
-
-    run: Run
-    entry: Handler | Job
-    event: StoredEvent
-    owned: Owned
-    task: asyncio.Task[None] | None = None
-    closing: Closing | None = None
-    seconds: float = 0.0
 
 
 class Engine:
@@ -91,6 +77,7 @@ class Engine:
         limits = {handler.name: handler.concurrency for handler in registry.handlers.values()}
         self._ready = Ready(settings.concurrency, {**limits, **dict.fromkeys(registry.jobs, 1)})
         self._recent = RecentEvents(store)
+        self._recorder = Recorder(store, clock)
         self._attempts: set[asyncio.Task[None]] = set()
         self._recorders: set[asyncio.Task[bool]] = set()
         self._ended: list[Attempting] = []
@@ -328,7 +315,7 @@ class Engine:
 
     def _start(self, attempt: Attempting) -> None:
         if self._cut_off:
-            attempt.closing = self._released(attempt.run, "the process was told to end")
+            attempt.closing = self._recorder.released(attempt.run, "the process was told to end")
             self._ready.release(attempt.run)
             self._end(attempt)
             return
@@ -396,23 +383,8 @@ class Engine:
         blown = [run for run in runs if self._executor.fuse.is_blown(run)]
         for run in blown:
             await self._park(run)
-        asked = [
-            (attempt, self._store.open_attempt(attempt.run.id, attempt.owned, self._clock(), alone=alone))
-            for run in runs
-            if run not in blown and (attempt := self._attempting(run, events)) is not None
-        ]
-        begun: list[Attempting] = []
-        broken: list[Attempting] = []
-        for attempt, opening in asked:
-            try:
-                if await opening is not None:
-                    begun.append(attempt)
-            except StoreError as error:
-                log.warning("The store cannot commit: %s", error)
-                attempt.closing = self._released(attempt.run, "the store broke off before this attempt began")
-                broken.append(attempt)
-        await self._store_ends(broken)
-        return begun
+        attempts = [one for run in runs if run not in blown and (one := self._attempting(run, events)) is not None]
+        return await self._recorder.begin(attempts, alone=alone)
 
     def _attempting(self, run: Run, events: Mapping[int, StoredEvent]) -> Attempting | None:
         entry = self._registry.handlers.get(run.handler) or self._registry.jobs.get(run.handler)
@@ -444,14 +416,11 @@ class Engine:
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
-            return self._released(attempt.run, "the process was told to end"), 0.0
-
-    def _released(self, run: Run, reason: str) -> Closing:
-        return Closing(run.id, "released", "pending", counted=False, due_at=self._clock(), error=reason)
+            return self._recorder.released(attempt.run, "the process was told to end"), 0.0
 
     async def _close(self, attempts: Sequence[Attempting]) -> None:
         """Record how attempts ended, tell of it, and go on with the runs that waited for that."""
-        following = await self._store_ends(attempts)
+        following = await self._recorder.end(attempts)
         for attempt in attempts:
             due_at = attempt.closing.due_at if attempt.closing is not None else None
             if due_at is not None:
@@ -461,29 +430,6 @@ class Engine:
         for run in following:
             if run.due_at is not None:
                 self._offer(run)
-
-    async def _store_ends(self, attempts: Sequence[Attempting]) -> list[Run]:
-        """Record ends; while the store cannot, try again: the handlers have run and must not run once more."""
-        following: list[Run] = []
-        while attempts:
-            asked = [
-                (one, self._store.close_attempt(one.closing, one.owned, self._clock()))
-                for one in attempts
-                if one.closing is not None
-            ]
-            attempts = []
-            for attempt, ending in asked:
-                try:
-                    run = await ending
-                    following += [run] if run is not None else []
-                except StoreUnavailable as error:
-                    log.warning("The end of run %d could not be stored and will be again: %s", attempt.run.id, error)
-                    attempts.append(attempt)
-                except StoreError:
-                    log.exception("The end of run %d was refused", attempt.run.id)
-            if attempts:
-                await asyncio.sleep(BACK_OFF)
-        return following
 
     def _rest(self, run: Run, closing: Closing, pause: float) -> None:
         """Let the company's runs wait where its account is in trouble, and go on where it is not any more.
