@@ -21,6 +21,7 @@ from pipeflow.engine.lanes import Ready
 from pipeflow.engine.observers import Observer
 from pipeflow.engine.ownership import Everything, Ownership
 from pipeflow.engine.recent import RecentEvents
+from pipeflow.engine.rests import Rests
 from pipeflow.engine.writes import Ledger
 from pipeflow.errors import NotConnected, StoreUnavailable
 from pipeflow.naming import ACCOUNT
@@ -87,8 +88,7 @@ class Engine:
         self._stopping = False
         self.is_stubborn = False
         self._loop_task: asyncio.Task[None] | None = None
-        self._resting: dict[int, float] = {}
-        self._probes: dict[int, int] = {}
+        self._rests = Rests(clock)
         self._unknown: set[str] = set()
         self._news = True
         self._refill_at = self._refilled_at = 0.0
@@ -155,7 +155,7 @@ class Engine:
         wanted = RunFilter(limit=0, company=company, status="pending", error=NotConnected.__name__)
         waiting = [run.id for run in await self._store.runs(wanted) if run.due_at is not None]
         await self._store.retry_runs(waiting, self._clock())
-        if self._resting.pop(company, None) is not None:
+        if self._rests.end(company):
             self._notice(f"Company {company} goes on: its accounts have changed.")
         self._refill_at = 0.0
         self._woken.set()
@@ -227,11 +227,11 @@ class Engine:
         except BaseException:
             self._refill_at = now
             raise
-        self._refill_at = min(self._refill_at, again_at, *self._resting.values())
+        self._refill_at = min(self._refill_at, again_at, *self._rests.ends())
 
     async def _fetch_due(self, now: float) -> float:
         """Fetch past the runs of which enough are here, so that others do not wait for them, nor for reading them."""
-        resting = {company for company, until in self._resting.items() if until > now or company in self._probes}
+        resting = self._rests.resting(now)
         handlers = [*self._registry.handlers, *self._registry.jobs] if self._unknown else None
         owned = self._ownership.owned
         self._ready.overflowed.clear()
@@ -275,16 +275,7 @@ class Engine:
                 self._unknown.add(run.handler)
                 self._notice(f"Runs of {run.handler} wait: no recipe here has it. They go on when one does.")
             return False
-        if run.company in self._resting and run.kind != ACCOUNT and not self._may_probe(run):
-            return False
-        return self._ready.offer(run)
-
-    def _may_probe(self, run: Run) -> bool:
-        """After an account's rest, let one run through: the others wait for how it ends."""
-        if self._clock() < self._resting[run.company] or run.company in self._probes:
-            return False
-        self._probes[run.company] = run.id
-        return True
+        return self._rests.may_start(run) and self._ready.offer(run)
 
     def _fill(self) -> None:
         """Start what may start; what finds a slot now is recorded together."""
@@ -369,8 +360,7 @@ class Engine:
         """Let a run be offered again, and its event and partition go: it is not under way any more."""
         self._ready.forget(run.id)
         self._recent.let_go(run.event_id)
-        if self._probes.get(run.company) == run.id:
-            del self._probes[run.company]
+        self._rests.leave(run)
         self._busy[run.partition] -= 1
         if not self._busy[run.partition]:
             del self._busy[run.partition]
@@ -439,15 +429,13 @@ class Engine:
         if run.kind == ACCOUNT:
             return
         if pause:
-            first = run.company not in self._resting
-            self._resting[run.company] = self._clock() + pause
+            first = self._rests.begin(run.company, pause)
             self._ready.drop(run.company)
             if first:
                 self._notice(
                     f"Company {run.company} rests for {pause:g} s, and no run loses an attempt: {closing.error}"
                 )
-        elif run.company in self._resting and closing.outcome != "released":
-            del self._resting[run.company]
+        elif closing.outcome != "released" and self._rests.end(run.company):
             self._notice(f"Company {run.company} goes on.")
             self.wake()
 
