@@ -51,6 +51,7 @@ class Dispatcher:
         self._crowd: _Crowd | None = None
         self._head_at = self._others_at = float("-inf")
         self._is_behind = self._only_others = False
+        self._shared = True
         self._store = store
         self._registry = registry
         self._ledger = ledger
@@ -60,13 +61,15 @@ class Dispatcher:
         self._seconds: set[int] = set()
 
     async def step(
-        self, owned: Owned, now: float, *, busy: Set[int] = frozenset()
+        self, owned: Owned, now: float, *, busy: Set[int] = frozenset(), shared: bool = True
     ) -> tuple[list[StoredEvent], list[Run]]:
         """Dispatch the next events, oldest first; give them as they are stored now, and the runs made.
 
         Of companies that are `busy` enough runs wait in memory, so that their events can wait a little. Where a crowd
-        waits, each other step at most is for the others' events alone.
+        waits, each other step at most is for the others' events alone; where there are no others, as the store is not
+        `shared`, nobody looks for them.
         """
+        self._shared = shared
         held: dict[Key, float] = {}
         if busy:
             self._see(busy if self._crowd is None else busy | self._crowd.companies, owned)
@@ -117,7 +120,7 @@ class Dispatcher:
     def _see(self, companies: Set[int], owned: Owned) -> None:
         """Note who is a crowd now. Where one is none any more, events of it may wait below where we looked."""
         crowd = self._crowd
-        if not companies:
+        if not companies or not self._shared:
             self._crowd = None
         elif crowd is not None and crowd.owned == owned and companies >= crowd.companies:
             crowd.companies = companies

@@ -53,6 +53,11 @@ class Ready:
     def __len__(self) -> int:
         return self._number
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether more than one company is known."""
+        return len(self._companies) > 1
+
     def know(self, companies: Iterable[int]) -> None:
         """Leave slots to these companies before their first run comes."""
         self._companies.update(companies)

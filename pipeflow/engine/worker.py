@@ -149,6 +149,7 @@ class Engine:
         Those of a company that is gone for good start, too: that ends them.
         """
         self._accounts.forget()
+        self._ready.know([company])
         acting = await self._accounts.acting(company)
         if acting is None and isinstance(await self._accounts.missing(company), NotConnected):
             return
@@ -207,7 +208,9 @@ class Engine:
 
     async def _dispatch(self) -> None:
         self._news = False
-        events, runs = await self._dispatcher.step(self._ownership.owned, self._clock(), busy=self._ready.busy())
+        events, runs = await self._dispatcher.step(
+            self._ownership.owned, self._clock(), busy=self._ready.busy(), shared=self._ready.is_shared
+        )
         self._tell_dispatched(events, runs)
         for company in {event.company for event in events if event.name == f"{ACCOUNT}.connected"}:
             await self.go_on(company)

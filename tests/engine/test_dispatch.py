@@ -136,3 +136,13 @@ async def test_a_company_that_is_no_crowd_any_more_goes_on_where_it_was(store: S
             seen[event.company].append(event.id)
     assert (len(seen[CROWD]), len(seen[SECOND])) == (BATCH * 3, BATCH * 4)
     assert seen == {company: sorted(ids) for company, ids in seen.items()}
+
+
+async def test_where_there_is_one_company_alone_nobody_looks_for_others(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deliver(store, CROWD, range(BATCH * 3))
+    dispatcher = Dispatcher(store, registry_of(handler("mine.act", nothing)), Ledger(store, lambda: 1000.0))
+    monkeypatch.delattr(type(store), "undispatched_past")
+    steps = [len((await dispatcher.step(ALL, 1000.0 + n, shared=False))[0]) for n in range(4)]
+    assert steps == [BATCH, BATCH, BATCH, 0]
