@@ -80,14 +80,15 @@ class Adder:
 
     def _insert(self, db: sqlite3.Connection, events: Sequence[NewEvent], packs: Sequence[Pack]) -> int:
         first = self._next_id or _free_id(db)
-        try:
-            bulk(db, _INSERT, list(_rows(first, events, packs)))
-        except sqlite3.IntegrityError:
-            free = _free_id(db)
-            if free == first:
-                raise
-            first = free
-            bulk(db, _INSERT, list(_rows(first, events, packs)))
+        while True:
+            try:
+                bulk(db, _INSERT, list(_rows(first, events, packs)))
+                break
+            except sqlite3.IntegrityError:
+                free = _free_id(db)
+                if free == first:
+                    raise
+                first = free
         return first
 
 
