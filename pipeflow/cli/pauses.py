@@ -153,10 +153,16 @@ async def _exact(store: Store, wanted: Pause) -> Pause:
 
     from pipeflow.errors import ConfigError
     from pipeflow.naming import NOUNS
+    from pipeflow.store.base import EventFilter
 
     if wanted.what == "handler":
         return wanted
-    if wanted.what == "record" and wanted.kind not in NOUNS:
+    # Pipedrive may send kinds that nobody here has heard of; then there are events of them.
+    if (
+        wanted.what == "record"
+        and wanted.kind not in NOUNS
+        and not await store.events(EventFilter(limit=1, kind=wanted.kind))
+    ):
         raise ConfigError(f"There are no records of the kind {wanted.kind}: write {', '.join(NOUNS)}.")
     known = sorted({account.company for account in await store.accounts()})
     if wanted.company in known:

@@ -1,8 +1,8 @@
 """Bodies packed together: those of one commit share a compressed pack. Imports nothing of ours.
 
-Deliveries of one company resemble each other, so packed together they take a fifth of their room, and storing them
-costs the writing of far fewer pages. A pack names its events by id and size, in order; one without names is the plain
-body of the event whose id it has, as earlier releases stored them.
+Deliveries of one company resemble each other, so those of a burst take a tenth of their room (a lone one half), and
+storing them costs the writing of far fewer pages. A pack names its events by id and size, in order; one without names
+is the plain body of the event whose id it has, as earlier releases stored them.
 """
 
 from __future__ import annotations

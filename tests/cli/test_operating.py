@@ -16,7 +16,7 @@ from pipeflow.cli.times import iso
 from pipeflow.errors import ConfigError, PipeflowError
 from pipeflow.registry import load
 from pipeflow.store import open_store
-from pipeflow.store.base import ALL, Dispatch, NewRun, Store, Write
+from pipeflow.store.base import ALL, Dispatch, NewEvent, NewRun, Store, Write
 from pipeflow.testing import read_event
 
 from .conftest import COMPANY, NOW, Command, History, event_of, moved, write_history
@@ -157,6 +157,9 @@ def test_pausing_an_unknown_company_names_those_that_are_connected(history: Hist
 
 def test_pausing_what_nobody_knows_is_refused_or_said(history: History, pipeflow: Pipeflow) -> None:
     assert "no records of the kind dael" in str(pipeflow("pause", "record", "dael", "5").exception)
+    strange = NewEvent(COMPANY, "2.0:strange", "dael.added", "dael", "5", "added", "delivery", b"{}", NOW, 1)
+    in_store(lambda store: store.add_events([strange]))
+    assert pipeflow("pause", "record", "dael", "5").exit_code == 0
     assert "It has never run here" in pipeflow("pause", "handler", "late.anwser").output
     assert "never" not in pipeflow("pause", "handler", "late.answer").output
 
