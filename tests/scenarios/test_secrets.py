@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
+import zlib
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,9 +125,17 @@ class Watch:
         for file in sorted(self.folder.rglob("*")):
             if not file.is_file() or file == key_path(self.folder / "pipeflow.db"):
                 continue
-            content = file.read_bytes()
-            hits += [f"{what} in {file.name}" for secret, what in self.secrets.items() if secret.encode() in content]
-        return hits
+            hits += self._hits(file.name, file.read_bytes())
+        return hits + self._hits("the bodies of events", self.bodies())
+
+    def _hits(self, name: str, content: bytes) -> list[str]:
+        return [f"{what} in {name}" for secret, what in self.secrets.items() if secret.encode() in content]
+
+    def bodies(self) -> bytes:
+        """Give the bodies of all events, which the file has compressed."""
+        with closing(sqlite3.connect(self.folder / "pipeflow.db")) as db:
+            packs = db.execute("SELECT packed FROM bodies WHERE entries IS NOT NULL").fetchall()
+        return b"".join(zlib.decompress(packed) for (packed,) in packs)
 
 
 async def test_no_secret_is_in_anything_that_is_printed_or_kept(tmp_path: Path) -> None:
@@ -172,3 +183,4 @@ async def test_no_secret_is_in_anything_that_is_printed_or_kept(tmp_path: Path) 
     assert "this is what I know" in (tmp_path / "commands.log").read_text()
     assert len(watch.secrets) > 12
     assert watch.found() == []
+    assert b"Espresso bar" in watch.bodies()
