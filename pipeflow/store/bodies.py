@@ -7,13 +7,18 @@ is the plain body of the event whose id it has, as earlier releases stored them.
 
 from __future__ import annotations
 
-import zlib
+import sys
 from collections.abc import Collection, Iterator, Sequence
 
 import orjson
 
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdCompressor, decompress
+else:
+    from backports.zstd import ZstdCompressor, decompress
+
 MOST_BYTES = 256 * 1024  # reading one body unpacks its neighbours too
-_FASTEST = 1
+_compressor = ZstdCompressor(level=1)  # kept, as to make one costs more than it does
 
 
 def groups(sizes: Sequence[int]) -> Iterator[range]:
@@ -30,7 +35,7 @@ def groups(sizes: Sequence[int]) -> Iterator[range]:
 
 def pack(raws: Sequence[bytes]) -> bytes:
     """Put bodies into one."""
-    return zlib.compress(b"".join(raws), _FASTEST)
+    return _compressor.compress(b"".join(raws), ZstdCompressor.FLUSH_FRAME)
 
 
 def entries(event_ids: Sequence[int], raws: Sequence[bytes]) -> str:
@@ -43,7 +48,7 @@ def unpack(pack_id: int, names: str | None, packed: bytes, wanted: Collection[in
     if names is None:
         yield pack_id, packed
         return
-    joined = zlib.decompress(packed)
+    joined = decompress(packed)
     start = 0
     for event_id, size in orjson.loads(names):
         if event_id in wanted:

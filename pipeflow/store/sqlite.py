@@ -31,6 +31,7 @@ from pipeflow.store.base import (
     Webhook,
     Write,
 )
+from pipeflow.store.sqlite_adding import Basket
 from pipeflow.store.sqlite_checkpoint import Checkpointer
 from pipeflow.store.sqlite_connection import connect, explain
 from pipeflow.store.sqlite_migrate import migrate
@@ -42,13 +43,14 @@ _NEWEST = 2**63 - 1
 
 
 class _Threads(NamedTuple):
-    """The threads of an open store, in the order in which they start."""
+    """The threads of an open store, in the order in which they start, and what the writer is sent in."""
 
     writer: Writer
     reader: Reader
     lists: Reader
     counts: Reader
     checkpointer: Checkpointer | None
+    basket: Basket
 
     @property
     def asked(self) -> tuple[Writer | Reader, ...]:
@@ -68,7 +70,6 @@ class SQLiteStore:
         self._callbacks: list[Callable[[], None]] = []
         self._calling = False
         self._threads: _Threads | None = None
-        self._add = sqlite_events.Adder()
 
     def __repr__(self) -> str:
         return f"SQLiteStore({str(self._path)!r})"
@@ -115,6 +116,7 @@ class SQLiteStore:
             Reader("pipeflow-store-lists", self._path),
             Reader("pipeflow-store-counts", self._path),
             Checkpointer("pipeflow-store-checkpoints", self._path, writer) if owner else None,
+            Basket(writer),
         )
         assert self._loop is not None  # noqa: S101 - `open` has set it
         for thread in self._threads.asked:
@@ -131,13 +133,17 @@ class SQLiteStore:
         """Let nobody submit anything from here on."""
         threads, self._threads = self._threads, None
         self._owner = False
-        for thread in threads.asked if threads else ():
-            thread.flush()
+        if threads is not None:
+            threads.basket.close()
+            for thread in threads.asked:
+                thread.flush()
         return threads
 
     def _stop(self, threads: _Threads | None) -> None:
-        for thread in reversed(threads or ()):
-            if thread is not None:
+        if threads is not None:
+            if threads.checkpointer is not None:
+                threads.checkpointer.stop()
+            for thread in reversed(threads.asked):
                 thread.stop()
         self._lock.release()
 
@@ -192,7 +198,7 @@ class SQLiteStore:
     # Events ---------------------------------------------------------------------------------------------------------
     def add_events(self, events: Sequence[NewEvent]) -> asyncio.Future[list[int | None]]:
         """Store events and say their ids; None for one known already."""
-        return self._write(self._add, events, wakes=True)
+        return self._running().basket.add(events)
 
     async def undispatched(self, owned: Owned, *, limit: int, after: int = 0) -> list[StoredEvent]:
         """Give events that wait for dispatch, oldest first; fewer than `limit` where their bodies are large."""

@@ -7,19 +7,17 @@ Functions named `…_many` carry out several callers' operations in the writer's
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
 
 from pipeflow.store import bodies
-from pipeflow.store.base import PARTITIONS, Dispatch, EventFilter, NewEvent, Owned, RecordState, StoredEvent
+from pipeflow.store.base import PARTITIONS, Dispatch, EventFilter, Owned, RecordState, StoredEvent
 from pipeflow.store.sqlite_rows import (
     EVENT_COLUMNS,
-    MOST_ROWS,
     array,
     bulk,
-    digest_of,
     dumps,
     event_of,
     many_json,
@@ -33,141 +31,12 @@ from pipeflow.store.sqlite_rows import (
 MOST_BYTES_AT_ONCE = 8 * 1024 * 1024
 
 RecordKey = tuple[int, str, str]
-Pack = tuple[range, bytes]
 
-_RAW = NewEvent._fields.index("raw")
-_FIELDS = [name for name in NewEvent._fields if name != "raw"]
-_INSERT = (
-    f"INSERT INTO incoming (id, digest, {', '.join(_FIELDS)}, size, body_id, entries, packed) SELECT * FROM {{rows}}"
+RECORDS = (
+    "json_each(?) AS wanted CROSS JOIN records AS r ON r.company = json_extract(wanted.value, '$[0]') "
+    "AND r.kind = json_extract(wanted.value, '$[1]') AND r.record_id = json_extract(wanted.value, '$[2]')"
 )
-
-
-class Adder:
-    """Stores the events of many calls and gives each call its ids; one statement for up to `MOST_ROWS` new events.
-
-    Ids are counted here. Where another process stored something meanwhile, the statement refuses them, and the counting
-    goes on behind what the other stored.
-    """
-
-    def __init__(self) -> None:
-        self._next_id = 0
-
-    @staticmethod
-    def is_one_statement(calls: Sequence[Sequence[NewEvent]]) -> bool:
-        """Say whether these calls need no transaction around them."""
-        return sum(map(len, calls)) <= MOST_ROWS and not any(one.source == "poll" for call in calls for one in call)
-
-    def __call__(self, db: sqlite3.Connection, calls: Sequence[Sequence[NewEvent]]) -> list[list[int | None]]:
-        """Store the events; None for those known already."""
-        events = [event for call in calls for event in call]
-        wanted = [True] * len(events)
-        if any(event.source == "poll" for event in events):
-            wanted = _news(db, events)
-        ids = iter(self._add(db, [event for event, is_new in zip(events, wanted, strict=True) if is_new]))
-        answers = iter([next(ids) if is_new else None for is_new in wanted])
-        return [[next(answers) for _ in call] for call in calls]
-
-    def _add(self, db: sqlite3.Connection, events: Sequence[NewEvent]) -> list[int | None]:
-        packs = [(together, bodies.pack([events[n].raw for n in together])) for together in _packs(events)]
-        before = db.total_changes
-        first = self._insert(db, events, packs)
-        self._next_id = first + len(events)
-        ids: list[int | None] = list(range(first, self._next_id))
-        if db.total_changes - before == len(events) + _CHANGES * len(packs):
-            return ids
-        stored = set(one_json(db, "SELECT json_group_array(id) FROM events WHERE id >= ?", (first,)))
-        return [event_id if event_id in stored else None for event_id in ids]
-
-    def _insert(self, db: sqlite3.Connection, events: Sequence[NewEvent], packs: Sequence[Pack]) -> int:
-        first = self._next_id or _free_id(db)
-        while True:
-            try:
-                bulk(db, _INSERT, list(_rows(first, events, packs)))
-                break
-            except sqlite3.IntegrityError:
-                free = _free_id(db)
-                if free == first:
-                    raise
-                first = free
-        return first
-
-
-_CHANGES = 2  # rows that a pack changes beside those of its events: itself, the counter
-
-
-def _packs(events: Sequence[NewEvent]) -> Iterator[range]:
-    """Say which events share a pack; never some that two statements store."""
-    for start in range(0, len(events), MOST_ROWS):
-        sizes = [len(event.raw) for event in events[start : start + MOST_ROWS]]
-        yield from (range(start + one.start, start + one.stop) for one in bodies.groups(sizes))
-
-
-def _rows(first: int, events: Sequence[NewEvent], packs: Sequence[Pack]) -> Iterator[tuple[Any, ...]]:
-    for together, packed in packs:
-        ids, raws = range(first + together.start, first + together.stop), [events[n].raw for n in together]
-        for event_id, n in zip(ids, together, strict=True):
-            event = events[n]
-            brought = (bodies.entries(ids, raws), packed) if n == together[-1] else (None, None)
-            yield (
-                event_id,
-                digest_of(event.company, event.key),
-                *event[:_RAW],
-                *event[_RAW + 1 :],
-                len(event.raw),
-                ids[0],
-                *brought,
-            )
-
-
-def _free_id(db: sqlite3.Connection) -> int:
-    """Give the first id above all that events have or had."""
-    (last,) = db.execute(
-        "SELECT max(purged_event_id, coalesce((SELECT max(id) FROM events), 0)) FROM counters"
-    ).fetchone()
-    return int(last) + 1
-
-
-def _news(db: sqlite3.Connection, events: Sequence[NewEvent]) -> list[bool]:
-    """Say which events tell something new: not those found by polling of which something as new is known, or waits."""
-    known = _newest(db, {_key(event) for event in events if event.source == "poll"})
-    news = []
-    for event in events:
-        newest, deleted = known.get(_key(event), _NOTHING)
-        as_new = event.update_time is not None and newest >= event.update_time
-        is_deletion = event.action == "deleted"
-        news.append(event.source != "poll" or not (as_new or (is_deletion and deleted)))
-        if news[-1]:
-            known[_key(event)] = max(newest, event.update_time or newest), deleted or is_deletion
-    return news
-
-
-_NOTHING = (float("-inf"), False)
-
-
-def _newest(db: sqlite3.Connection, keys: set[RecordKey]) -> dict[RecordKey, tuple[float, bool]]:
-    """Read how new records are known to be, and whether as deleted, from their states and the events that wait."""
-    wanted = dumps(list(keys)).decode()
-    columns = f"r.company, r.kind, r.record_id, {time_columns('r.update_time')}"
-    rows = one_json(db, f"SELECT json_group_array(json_array({columns}, r.deleted)) FROM {_RECORDS}", (wanted,))
-    rows += one_json(
-        db,
-        f"SELECT json_group_array(json_array({columns}, r.action = 'deleted')) "
-        "FROM events AS r INDEXED BY events_by_status WHERE status = 'stored' AND status <> 'dispatched' "
-        "AND (kind, record_id, company) IN (SELECT json_extract(value, '$[1]'), json_extract(value, '$[2]'), "
-        "json_extract(value, '$[0]') FROM json_each(?))",
-        (wanted,),
-    )
-    known: dict[RecordKey, tuple[float, bool]] = {}
-    for company, kind, record_id, whole, rest, deleted in rows:
-        newest, gone = known.get((company, kind, record_id), _NOTHING)
-        update_time = time_of(whole, rest)
-        known[company, kind, record_id] = max(newest, update_time or newest), gone or bool(deleted)
-    return known
-
-
-def _key(event: NewEvent) -> RecordKey:
-    return event.company, event.kind, event.record_id
-
+"""The wanted records that are known, of a parameter that lists company, kind and id of each."""
 
 _STORED = "events INDEXED BY events_by_status WHERE status = 'stored' AND status <> 'dispatched'"
 LOOKED_AT = 5_000
@@ -299,19 +168,13 @@ def record_ids(db: sqlite3.Connection, company: int, kind: str, after: str, limi
     return [record_id for (record_id,) in rows]
 
 
-_RECORDS = (
-    "json_each(?) AS wanted CROSS JOIN records AS r ON r.company = json_extract(wanted.value, '$[0]') "
-    "AND r.kind = json_extract(wanted.value, '$[1]') AND r.record_id = json_extract(wanted.value, '$[2]')"
-)
-
-
 def records(db: sqlite3.Connection, keys: Sequence[RecordKey]) -> dict[RecordKey, RecordState]:
     """Read record states; their JSON comes joined, like bodies."""
     meta, joined = db.execute(
         "SELECT json_group_array(json_array(r.company, r.kind, r.record_id, "
         f"{time_columns('r.update_time')}, r.source, length(r.state), r.deleted, "
         f"{time_columns('r.polled_from')}, {time_columns('r.polled_to')})), "
-        f"CAST(group_concat(CAST(r.state AS TEXT), '') AS BLOB) FROM {_RECORDS}",
+        f"CAST(group_concat(CAST(r.state AS TEXT), '') AS BLOB) FROM {RECORDS}",
         (dumps(list(set(keys))).decode(),),
     ).fetchone()
     rows = orjson.loads(meta)

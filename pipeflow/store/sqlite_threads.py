@@ -26,7 +26,6 @@ Many = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
 Read = Callable[..., Any]
 
 LOOK_EVERY = 0.2
-DELIVERIES_WORTH_A_COMMIT = 8
 ENOUGH_AT_ONCE = 2_000
 _UNKNOWN = -1
 
@@ -84,11 +83,6 @@ class _Thread(ABC):
         if not self._submitted:
             self._loop.call_soon(self.flush)
         self._submitted.append(wanted)
-        if wakes and len(self._submitted) >= DELIVERIES_WORTH_A_COMMIT:
-            self.flush()
-            # The thread gets the interpreter, and commits while the loop reads other deliveries. It asks for it several
-            # times a commit, and only here does it win over a loop that is busy with its sockets.
-            time.sleep(0)
         return wanted.future
 
     @abstractmethod

@@ -6,7 +6,6 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-import zlib
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import httpx
 
 from pipeflow.sandbox import Sandbox, running
 from pipeflow.sandbox.sandbox import CLIENT_ID, CLIENT_SECRET
+from pipeflow.store.bodies import unpack
 from pipeflow.vault import Vault, key_path
 from tests.scenarios.product import clean_environment, eventually, free_port
 
@@ -134,8 +134,8 @@ class Watch:
     def bodies(self) -> bytes:
         """Give the bodies of all events, which the file has compressed."""
         with closing(sqlite3.connect(self.folder / "pipeflow.db")) as db:
-            packs = db.execute("SELECT packed FROM bodies WHERE entries IS NOT NULL").fetchall()
-        return b"".join(zlib.decompress(packed) for (packed,) in packs)
+            packs = db.execute("SELECT id, entries, packed FROM bodies").fetchall()
+        return b"".join(raw for pack in packs for _, raw in unpack(*pack, range(sys.maxsize)))
 
 
 async def test_no_secret_is_in_anything_that_is_printed_or_kept(tmp_path: Path) -> None:
