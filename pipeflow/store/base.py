@@ -7,6 +7,7 @@ changed nothing.
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
@@ -373,7 +374,7 @@ class Store(Protocol):
         """Call `callback` on the loop after each commit, here or elsewhere, that gave the worker something to do."""
 
     # Events -------------------------------------------------------------------------------------------------------
-    def add_events(self, events: Sequence[NewEvent]) -> Awaitable[list[int | None]]:
+    def add_events(self, events: Sequence[NewEvent]) -> Future[list[int | None]]:
         """Store events and say their ids; None for one known already (same company and key).
 
         A `poll` event is stored only where nothing as new is known of its record, in the same statement.

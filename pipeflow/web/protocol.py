@@ -76,7 +76,7 @@ class DeliveryProtocol(HttpToolsProtocol):
         except (WebhookError, StoreUnavailable) as error:
             self._answer(taken, self.receiver.refusal(self._key(), error))
         else:
-            asyncio.ensure_future(stored).add_done_callback(partial(self._end, taken, event))
+            stored.add_done_callback(partial(self._end, taken, event))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count a sender that hung up in the middle of its delivery."""

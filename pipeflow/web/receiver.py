@@ -172,7 +172,7 @@ class Receiver:
                 return None
         return company.id if is_known and is_json and is_short else None
 
-    def take(self, company: int, raw: bytes) -> tuple[NewEvent, Awaitable[list[int | None]]]:
+    def take(self, company: int, raw: bytes) -> tuple[NewEvent, asyncio.Future[list[int | None]]]:
         """Begin to store a delivery of a company that has proven who it is; `note` what comes of it.
 
         Raises WebhookError where the delivery says that it is another's, StoreUnavailable.

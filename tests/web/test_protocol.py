@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import pytest
@@ -66,6 +66,17 @@ async def wire(sender: Sender, port: int) -> AsyncIterator[Wire]:
     writer.close()
 
 
+def failing(error: Exception) -> Callable[[object], asyncio.Future[list[int | None]]]:
+    """Give an `add_events` that fails with this."""
+
+    def fail(_: object) -> asyncio.Future[list[int | None]]:
+        stored: asyncio.Future[list[int | None]] = asyncio.get_running_loop().create_future()
+        stored.set_exception(error)
+        return stored
+
+    return fail
+
+
 async def test_deliveries_on_one_connection_are_answered_one_after_the_other(wire: Wire) -> None:
     for number in range(5):
         wire.deliver(f"b {number}")
@@ -105,11 +116,8 @@ async def test_a_delivery_of_another_company_is_refused_with_its_reason(wire: Wi
 async def test_while_the_store_cannot_commit_it_is_told_to_come_again(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_: object) -> list[int | None]:
-        raise StoreUnavailable("the disk is full")
-
     with monkeypatch.context() as patch:
-        patch.setattr(wire.sender.store, "add_events", fail)
+        patch.setattr(wire.sender.store, "add_events", failing(StoreUnavailable("the disk is full")))
         wire.deliver("b refused")
         status, headers, _ = await wire.answer()
     assert (status, headers["retry-after"]) == (503, "5")
@@ -121,11 +129,8 @@ async def test_while_the_store_cannot_commit_it_is_told_to_come_again(
 async def test_an_error_of_our_own_is_answered_500_and_the_connection_goes_on(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_: object) -> list[int | None]:
-        raise ZeroDivisionError
-
     with monkeypatch.context() as patch:
-        patch.setattr(wire.sender.store, "add_events", fail)
+        patch.setattr(wire.sender.store, "add_events", failing(ZeroDivisionError()))
         wire.deliver("b")
         assert (await wire.answer())[0] == 500
     wire.deliver("b")
@@ -171,7 +176,7 @@ async def test_closing_waits_for_the_answer_of_what_is_being_stored_and_no_longe
         wire = Wire(sender, *await asyncio.open_connection(*listening.getsockname()))
         wire.deliver("a first")
         assert (await wire.answer())[0] == 200
-        monkeypatch.setattr(sender.store, "add_events", slowly)
+        monkeypatch.setattr(sender.store, "add_events", lambda events: asyncio.ensure_future(slowly(events)))
         wire.deliver("b under way")
         await begun.wait()
         asyncio.get_running_loop().call_later(0.3, go_on.set)
