@@ -19,3 +19,26 @@ class Observer(Protocol):
 
     def notice(self, text: str) -> None:
         """Something the operator should read: an account paused, a lane parked, suspects after a crash."""
+
+
+class Observers(list[Observer]):
+    """Those who watch an engine, told all at once."""
+
+    def dispatched(self, events: Sequence[StoredEvent], runs: Sequence[Run]) -> None:
+        """Tell of events that were dispatched, and of the runs made for them."""
+        handlers: dict[int, list[str]] = {}
+        for run in runs:
+            handlers.setdefault(run.event_id, []).append(run.handler)
+        for event in events:
+            for observer in self:
+                observer.event_dispatched(event, handlers.get(event.id, ()))
+
+    def closed(self, run: Run, closing: Closing, seconds: float) -> None:
+        """Tell how an attempt ended."""
+        for observer in self:
+            observer.run_closed(run, closing, seconds)
+
+    def notice(self, text: str) -> None:
+        """Tell the operator something."""
+        for observer in self:
+            observer.notice(text)

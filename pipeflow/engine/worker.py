@@ -14,11 +14,12 @@ from pipeflow.engine.attempts import BACK_OFF, Attempting, Recorder
 from pipeflow.engine.bounded import PATIENCE
 from pipeflow.engine.dispatch import Dispatcher
 from pipeflow.engine.dryrun import DryRun
+from pipeflow.engine.due import DueRuns
 from pipeflow.engine.execute import Executor
 from pipeflow.engine.fieldnames import CompanyFields
 from pipeflow.engine.fuse import LIMIT, SECONDS
 from pipeflow.engine.lanes import Ready
-from pipeflow.engine.observers import Observer
+from pipeflow.engine.observers import Observers
 from pipeflow.engine.ownership import Everything, Ownership
 from pipeflow.engine.recent import RecentEvents
 from pipeflow.engine.rests import Rests
@@ -29,12 +30,7 @@ from pipeflow.registry import Registry
 from pipeflow.settings import Settings
 from pipeflow.store.base import Closing, Owned, Run, RunFilter, Store, StoredEvent
 
-REFILL, MOST_AT_ONCE = 256, 2000
-REFILL_AGAIN = 0.25
-REFILL_WHILE_BLOCKED = 0.5
 LONGEST_SLEEP = 60.0
-SET_BACK = 5.0
-NEVER = float("inf")
 PATIENCE_BEFORE_SUSPECTS = 10.0
 
 log = logging.getLogger("pipeflow.engine")
@@ -63,7 +59,7 @@ class Engine:
         clock: Callable[[], float] = time.time,
         dry_run: bool = False,
     ) -> None:
-        self.observers: list[Observer] = []
+        self.observers = Observers()
         self._store = store
         self._registry = registry
         self._accounts = accounts
@@ -89,10 +85,17 @@ class Engine:
         self.is_stubborn = False
         self._loop_task: asyncio.Task[None] | None = None
         self._rests = Rests(clock)
-        self._unknown: set[str] = set()
+        self._due = DueRuns(
+            store,
+            registry,
+            self._ownership,
+            self._ready,
+            self._rests,
+            self._recent,
+            clock=clock,
+            notice=self.observers.notice,
+        )
         self._news = True
-        self._refill_at = self._refilled_at = 0.0
-        self._latest = 0.0
 
     async def start(self) -> None:
         """Take up what a dead owner left, then work until `stop`."""
@@ -106,7 +109,7 @@ class Engine:
     def wake(self) -> None:
         """Have the engine look for events and due runs now: something was stored, or the time has come."""
         self._news = True
-        self._refill_at = min(self._refill_at, self._refilled_at + REFILL_AGAIN)
+        self._due.look_soon()
         self._woken.set()
 
     def _look_at_held(self) -> None:
@@ -157,8 +160,8 @@ class Engine:
         waiting = [run.id for run in await self._store.runs(wanted) if run.due_at is not None]
         await self._store.retry_runs(waiting, self._clock())
         if self._rests.end(company):
-            self._notice(f"Company {company} goes on: its accounts have changed.")
-        self._refill_at = 0.0
+            self.observers.notice(f"Company {company} goes on: its accounts have changed.")
+        self._due.at = 0.0
         self._woken.set()
 
     async def _work(self) -> None:
@@ -182,11 +185,10 @@ class Engine:
     async def _turn(self) -> None:
         """Dispatch what is new, start what may start, and sleep until there is something to do."""
         await self._take_up(self._ownership.taken())
-        await self._follow_clock()
+        await self._due.follow_clock()
         if self._news or _is_past(self._dispatcher.wake_at, self._clock()):
             await self._dispatch()
-        if self._clock() >= self._refill_at or (self._ready.overflowed and self._ready.hungry()):
-            await self._refill()
+        await self._due.step()
         self._fill()
         if not self._news:
             await self._sleep()
@@ -197,9 +199,11 @@ class Engine:
             return
         suspects = await self._store.recover(taken, self._clock())
         self._ownership.begin(taken)
-        self._news, self._refill_at = True, 0.0
+        self._news, self._due.at = True, 0.0
         if suspects:
-            self._notice(f"The last process ended in the middle of {len(suspects)} runs; each is tried alone first.")
+            self.observers.notice(
+                f"The last process ended in the middle of {len(suspects)} runs; each is tried alone first."
+            )
         if suspects and self._attempts:
             await asyncio.wait(self._attempts, timeout=PATIENCE_BEFORE_SUSPECTS)
         for suspect in suspects:
@@ -211,74 +215,24 @@ class Engine:
         events, runs = await self._dispatcher.step(
             self._ownership.owned, self._clock(), busy=self._ready.busy(), shared=self._ready.is_shared
         )
-        self._tell_dispatched(events, runs)
+        self.observers.dispatched(events, runs)
         for company in {event.company for event in events if event.name == f"{ACCOUNT}.connected"}:
             await self.go_on(company)
         stored = {event.id: event for event in events}
         for run in runs:
-            if run.due_at is not None and self._offer(run) and run.event_id in stored:
+            if run.due_at is not None and self._due.offer(run) and run.event_id in stored:
                 self._recent.keep(stored[run.event_id])
         self._fill()
         self._news |= bool(events)
 
-    async def _refill(self) -> None:
-        """Fetch what is due, and say when to do so again; what others wish for meanwhile stays wished."""
-        now = self._refilled_at = self._clock()
-        self._refill_at = NEVER
-        try:
-            again_at = await self._fetch_due(now)
-        except BaseException:
-            self._refill_at = now
-            raise
-        self._refill_at = min(self._refill_at, again_at, *self._rests.ends())
-
-    async def _fetch_due(self, now: float) -> float:
-        """Fetch past the runs of which enough are here, so that others do not wait for them, nor for reading them."""
-        resting = self._rests.resting(now)
-        handlers = [*self._registry.handlers, *self._registry.jobs] if self._unknown else None
-        owned = self._ownership.owned
-        self._ready.overflowed.clear()
-        plenty = self._ready.plenty()
-        while True:
-            limit = min(REFILL + len(self._ready) - sum(plenty.values()), MOST_AT_ONCE)
-            runs = await self._store.due_runs(
-                owned, now, limit=limit, handlers=handlers, resting=resting, plenty=plenty
-            )
-            await self._recent.fetch([run.event_id for run in runs if self._offer(run)])
-            before, plenty = plenty, plenty | self._ready.plenty()
-            if len(runs) < limit or len(plenty) == len(before):
-                break
-        due_at = await self._store.next_due_at(owned, handlers=handlers, resting=resting)
-        return now + LONGEST_SLEEP if due_at is None else max(due_at, now + REFILL_WHILE_BLOCKED)
-
-    async def _follow_clock(self) -> None:
-        """Move due times along where the clock was set back, so that nothing waits for a time that comes again."""
-        now = self._clock()
-        if now < self._latest - SET_BACK:
-            log.warning(
-                "The clock was set back by %.0f s; what waits for a time waits no longer for that.", self._latest - now
-            )
-            await self._store.move_due_times(self._ownership.owned, now - self._latest)
-            self._refill_at = self._refilled_at = now
-        self._latest = now
-
     async def _sleep(self) -> None:
-        wake_at = min(self._refill_at, self._dispatcher.wake_at or self._refill_at)
+        wake_at = min(self._due.at, self._dispatcher.wake_at or self._due.at)
         pause = min(max(wake_at - self._clock(), 0.01), LONGEST_SLEEP)
         try:
             async with asyncio.timeout(pause):
                 await self._woken.wait()
         except TimeoutError:
             pass
-
-    def _offer(self, run: Run) -> bool:
-        """Take a due run in; False where it stays on disk, or is here already."""
-        if run.handler not in self._registry.handlers and run.handler not in self._registry.jobs:
-            if run.handler not in self._unknown:
-                self._unknown.add(run.handler)
-                self._notice(f"Runs of {run.handler} wait: no recipe here has it. They go on when one does.")
-            return False
-        return self._rests.may_start(run) and self._ready.offer(run)
 
     def _fill(self) -> None:
         """Start what may start; what finds a slot now is recorded together."""
@@ -382,7 +336,7 @@ class Engine:
     def _attempting(self, run: Run, events: Mapping[int, StoredEvent]) -> Attempting | None:
         entry = self._registry.handlers.get(run.handler) or self._registry.jobs.get(run.handler)
         if entry is None:
-            self._offer(run)
+            self._due.offer(run)
             return None
         event = events.get(run.event_id)
         if event is None:
@@ -395,7 +349,7 @@ class Engine:
         """Have a lane wait for a person: somebody answers each of its writes."""
         reason = f"fuse: it ran {LIMIT} times within {SECONDS:g} s, each time after its own write"
         if await self._store.park_runs([run.id], self._ownership.owned, self._clock(), reason=reason):
-            self._notice(
+            self.observers.notice(
                 f"{run.handler} on {run.kind} {run.record_id} is parked, as it looks like a loop through another "
                 f"integration ({reason}). `pipeflow runs --handler {run.handler} --record {run.record_id}` shows it; "
                 f"`pipeflow runs release {run.id}` lets it go on, `pipeflow runs skip {run.id}` leaves this one out."
@@ -417,12 +371,13 @@ class Engine:
         for attempt in attempts:
             due_at = attempt.closing.due_at if attempt.closing is not None else None
             if due_at is not None:
-                self._refill_at = min(self._refill_at, due_at)
+                self._due.look_by(due_at)
                 self._woken.set()
-            self._tell_closed(attempt)
+            if attempt.closing is not None:
+                self.observers.closed(attempt.run, attempt.closing, attempt.seconds)
         for run in following:
             if run.due_at is not None:
-                self._offer(run)
+                self._due.offer(run)
 
     def _rest(self, run: Run, closing: Closing, pause: float) -> None:
         """Let the company's runs wait where its account is in trouble, and go on where it is not any more.
@@ -435,29 +390,12 @@ class Engine:
             first = self._rests.begin(run.company, pause)
             self._ready.drop(run.company)
             if first:
-                self._notice(
+                self.observers.notice(
                     f"Company {run.company} rests for {pause:g} s, and no run loses an attempt: {closing.error}"
                 )
         elif closing.outcome != "released" and self._rests.end(run.company):
-            self._notice(f"Company {run.company} goes on.")
+            self.observers.notice(f"Company {run.company} goes on.")
             self.wake()
-
-    def _tell_dispatched(self, events: list[StoredEvent], runs: list[Run]) -> None:
-        handlers: dict[int, list[str]] = {}
-        for run in runs:
-            handlers.setdefault(run.event_id, []).append(run.handler)
-        for event in events:
-            for observer in self.observers:
-                observer.event_dispatched(event, handlers.get(event.id, ()))
-
-    def _tell_closed(self, attempt: Attempting) -> None:
-        for observer in self.observers:
-            if attempt.closing is not None:
-                observer.run_closed(attempt.run, attempt.closing, attempt.seconds)
-
-    def _notice(self, text: str) -> None:
-        for observer in self.observers:
-            observer.notice(text)
 
 
 def _is_past(moment: float | None, now: float) -> bool:
