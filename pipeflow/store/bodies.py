@@ -17,7 +17,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports.zstd import ZstdCompressor, decompress
 
-MOST_BYTES = 256 * 1024  # reading one body unpacks its neighbours too
+MOST_BYTES = 64 * 1024  # reading one body unpacks its neighbours too
 _compressor = ZstdCompressor(level=1)  # kept, as to make one costs more than it does
 
 
