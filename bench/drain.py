@@ -99,7 +99,7 @@ async def drain(store: Store, engine: Engine, number: int, waiting: int) -> None
             await asyncio.sleep(0.1)
         await engine.stop(5)
         engine = await build(store, Path())
-    stored = await fill(store, events(int(time.time()) % 1_000_000 * 1000, number))
+    stored = await fill(store, events(int(time.time() * 100_000) % 10**11, number))
     tune_interpreter()
     began, cpu = time.perf_counter(), time.process_time()
     await engine.start()
@@ -115,7 +115,7 @@ async def drain(store: Store, engine: Engine, number: int, waiting: int) -> None
 async def latency(store: Store, engine: Engine, rate: float, seconds: float) -> None:
     """Store events one by one at this rate and print how long each waited for its handler."""
     global wanted
-    new = events(int(time.time()) % 1_000_000 * 1000, int(rate * seconds))
+    new = events(int(time.time() * 100_000) % 10**11, int(rate * seconds))
     wanted = len(new)
     stored: dict[int, float] = {}
     tune_interpreter()
