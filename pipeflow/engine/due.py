@@ -1,4 +1,4 @@
-"""The runs that are due: fetched from the store into the slots' queue, and when to look again. Imports store rows."""
+"""The runs that are due: brought from the store to the slots, and when to look again. Imports the rooms beside."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ is the plain body of the event whose id it has, as earlier releases stored them.
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Collection, Iterator, Sequence
 
 import orjson
@@ -18,6 +19,7 @@ else:
     from backports.zstd import ZstdCompressor, decompress
 
 MOST_BYTES = 64 * 1024  # reading one body unpacks its neighbours too
+_ZLIB = b"\x78"  # how packs begin that earlier releases made
 _compressor = ZstdCompressor(level=1)  # kept, as to make one costs more than it does
 
 
@@ -48,7 +50,7 @@ def unpack(pack_id: int, names: str | None, packed: bytes, wanted: Collection[in
     if names is None:
         yield pack_id, packed
         return
-    joined = decompress(packed)
+    joined = zlib.decompress(packed) if packed[:1] == _ZLIB else decompress(packed)
     start = 0
     for event_id, size in orjson.loads(names):
         if event_id in wanted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,12 @@ def test_a_pack_gives_each_body_back() -> None:
     packed, names = bodies.pack(raws), bodies.entries([7, 8, 9, 11], raws)
     assert dict(bodies.unpack(7, names, packed, {7, 8, 9, 11})) == dict(zip([7, 8, 9, 11], raws, strict=True))
     assert dict(bodies.unpack(7, names, packed, {9})) == {9: raws[2]}
+
+
+def test_a_pack_that_an_earlier_release_made_is_read() -> None:
+    raws = [b'{"data": 1}', b"x" * 1000]
+    earlier = zlib.compress(b"".join(raws), 1)
+    assert dict(bodies.unpack(7, bodies.entries([7, 8], raws), earlier, {7, 8})) == {7: raws[0], 8: raws[1]}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+-- Packs are compressed with Zstandard from here on, which an earlier release cannot read; those there are stay as they are.
